@@ -1,0 +1,28 @@
+# Every target is a script that also runs by itself; see scripts/ and bench/.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/invoice-platform/target
+ARGS ?=
+
+.PHONY: demo test bench lint faults
+
+# The batch path from mock data to published partitions, in ./demo.
+demo:
+	scripts/demo.sh $(ARGS)
+
+# Everything CI runs: lint, builds, unit tests, end-to-end tests on real services.
+test:
+	scripts/setup.sh test
+	scripts/test.sh
+
+# The project against its peers, for example ARGS="--invoices 200000 --runs 1".
+bench:
+	scripts/setup.sh bench
+	scripts/bench.sh $(ARGS)
+
+lint:
+	scripts/setup.sh test
+	scripts/test.sh lint
+
+# Only the tests that break something on purpose, on the binaries `make test` built.
+faults:
+	scripts/setup.sh test
+	scripts/test.sh faults

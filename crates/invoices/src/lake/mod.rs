@@ -1,0 +1,260 @@
+//! The lake: an object store below one URL, where one partition is one object and one atomic put.
+//!
+//! A reader that globs never sees half an object: S3 shows an object when its upload is complete,
+//! and on a local disk every object is written under `_tmp/` and renamed into place.
+
+pub mod commit;
+pub mod names;
+mod upload;
+
+use crate::error::{Error, Result};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{
+    BackoffConfig, ClientOptions, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use upload::Upload;
+
+/// Requests under way at once, for many small objects.
+pub const CONCURRENCY: usize = 32;
+
+/// Longest time that one request is tried again before the task gives up with exit code 75.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_RETRIES: usize = 8;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A listed or written object; `path` is relative to the lake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    pub path: String,
+    pub size: u64,
+    /// Changes whenever the object's content is replaced.
+    pub etag: String,
+}
+
+/// An object store seen from the lake's root.
+#[derive(Clone, Debug)]
+pub struct Lake {
+    store: Arc<dyn ObjectStore>,
+    url: String,
+    is_local: bool,
+}
+
+impl Lake {
+    /// Opens `s3://bucket/prefix` (AWS_* environment variables) or `file:///folder`.
+    ///
+    /// # Errors
+    /// Configuration errors for an unknown scheme, a missing region or an unusable folder.
+    pub fn open(url: &str) -> Result<Self> {
+        let parsed = url::Url::parse(url).map_err(|error| {
+            let advice = "use s3://bucket/prefix or file:///absolute/folder";
+            Error::config(format!("LAKE_URL {url:?} is not a URL; {advice}")).because(error)
+        })?;
+        match parsed.scheme() {
+            "file" => Self::open_folder(url, &parsed),
+            "s3" | "s3a" => Self::open_bucket(url, &parsed),
+            scheme => Err(Error::config(format!(
+                "LAKE_URL has scheme {scheme:?}; use s3://bucket/prefix or file:///absolute/folder"
+            ))),
+        }
+    }
+
+    fn open_folder(url: &str, parsed: &url::Url) -> Result<Self> {
+        let folder = parsed
+            .to_file_path()
+            .map_err(|()| Error::config(format!("{url:?} is not an absolute local folder")))?;
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| Error::config(format!("cannot make the lake folder {url}")).because(error))?;
+        let store = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|error| Error::config(format!("cannot open the lake folder {url}")).because(error))?
+            .with_fsync(true);
+        Ok(Self { store: Arc::new(store), url: url.trim_end_matches('/').into(), is_local: true })
+    }
+
+    fn open_bucket(url: &str, parsed: &url::Url) -> Result<Self> {
+        let bucket = parsed.host_str().filter(|bucket| !bucket.is_empty()).ok_or_else(|| {
+            Error::config(format!("{url:?} names no bucket; use s3://bucket/prefix"))
+        })?;
+        let client = ClientOptions::new()
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_timeout(seconds_from_env("AWS_TIMEOUT_SECONDS").unwrap_or(REQUEST_TIMEOUT))
+            .with_allow_http(std::env::var("AWS_ALLOW_HTTP").is_ok_and(|v| v == "true" || v == "1"));
+        let retry = RetryConfig {
+            backoff: BackoffConfig::default(),
+            max_retries: MAX_RETRIES,
+            retry_timeout: seconds_from_env("AWS_RETRY_SECONDS").unwrap_or(RETRY_TIMEOUT),
+        };
+        let store = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_client_options(client)
+            .with_retry(retry)
+            .build()
+            .map_err(|error| {
+                let advice = "check AWS_REGION, AWS_ENDPOINT_URL and the credentials";
+                Error::config(format!("cannot use the lake {url}; {advice}")).because(error)
+            })?;
+        let prefix = Path::from(parsed.path().trim_matches('/'));
+        let store: Arc<dyn ObjectStore> = if prefix.as_ref().is_empty() {
+            Arc::new(store)
+        } else {
+            Arc::new(PrefixStore::new(store, prefix))
+        };
+        Ok(Self { store, url: url.trim_end_matches('/').into(), is_local: false })
+    }
+
+    /// The URL it was opened with; it holds no secret.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where a person finds an object.
+    pub fn locate(&self, path: &str) -> String {
+        format!("{}/{path}", self.url)
+    }
+
+    /// Reads a whole object with its ETag; none when there is none.
+    pub async fn get(&self, path: &str) -> Result<Option<(Object, Bytes)>> {
+        let result = match self.store.get_opts(&Path::from(path), GetOptions::default()).await {
+            Err(object_store::Error::NotFound { .. }) => return self.absent_or_no_bucket(path).await,
+            other => other.map_err(|error| self.failed("read", path, error))?,
+        };
+        let object = described(path, &result.meta);
+        let bytes = result.bytes().await.map_err(|error| self.failed("read", path, error))?;
+        if bytes.len() as u64 != object.size {
+            return Err(Error::retry(format!("{} was cut short while reading", self.locate(path))));
+        }
+        Ok(Some((object, bytes)))
+    }
+
+    /// A missing object is an answer, a missing bucket is an error: list to tell them apart.
+    async fn absent_or_no_bucket<T>(&self, path: &str) -> Result<Option<T>> {
+        let listed = self.store.list_with_delimiter(Some(&Path::from("_commits"))).await;
+        listed.map(|_| None).map_err(|error| self.failed("read", path, error))
+    }
+
+    /// Size and ETag of an object; none when there is none.
+    pub async fn head(&self, path: &str) -> Result<Option<Object>> {
+        match self.store.head(&Path::from(path)).await {
+            Ok(meta) => Ok(Some(described(path, &meta))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed("look up", path, error)),
+        }
+    }
+
+    /// All objects below a folder, in name order.
+    pub async fn list(&self, folder: &str) -> Result<Vec<Object>> {
+        let metas: Vec<_> = self
+            .store
+            .list(Some(&Path::from(folder)))
+            .try_collect()
+            .await
+            .map_err(|error| self.failed("list", folder, error))?;
+        let mut objects: Vec<_> =
+            metas.iter().map(|meta| described(meta.location.as_ref(), meta)).collect();
+        objects.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(objects)
+    }
+
+    /// Replaces an object in one atomic step and checks what the store then holds.
+    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<Object> {
+        let size = bytes.len() as u64;
+        let target = self.write_path(path);
+        let put = self.store.put(&target, PutPayload::from(bytes)).await;
+        if let Err(error) = put {
+            self.discard(&target).await;
+            return Err(self.failed("write", path, error));
+        }
+        self.publish(&target, path, size).await
+    }
+
+    /// Starts a streamed upload of an object of unknown size.
+    pub async fn upload(&self, path: &str) -> Result<Upload> {
+        Upload::start(self.clone(), path).await
+    }
+
+    /// Deletes an object; an absent one is fine.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        match self.store.delete(&Path::from(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed("delete", path, error)),
+        }
+    }
+
+    /// Where the bytes of `path` go first: the object itself, or `_tmp/` on a local disk.
+    fn write_path(&self, path: &str) -> Path {
+        static SEQUENCE: AtomicU64 = AtomicU64::new(0);
+        if !self.is_local {
+            return Path::from(path);
+        }
+        let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+        let name = path.replace('/', "--");
+        Path::from(format!("_tmp/{}-{sequence}-{name}", std::process::id()))
+    }
+
+    /// Makes written bytes visible under their name and checks that they are what was written.
+    async fn publish(&self, written: &Path, path: &str, size: u64) -> Result<Object> {
+        if self.is_local {
+            let renamed = self.store.rename(written, &Path::from(path)).await;
+            if let Err(error) = renamed {
+                self.discard(written).await;
+                return Err(self.failed("write", path, error));
+            }
+        }
+        let stored = self.head(path).await?;
+        stored.filter(|object| object.size == size).ok_or_else(|| {
+            let place = self.locate(path);
+            Error::retry(format!("{place} is not what was just written ({size} bytes); run again"))
+        })
+    }
+
+    async fn discard(&self, written: &Path) {
+        if self.is_local {
+            // Nothing reads `_tmp/`, so a leftover does no harm.
+            let _ = self.store.delete(written).await;
+        }
+    }
+
+    /// One sentence and a kind for a store's error.
+    fn failed(&self, verb: &str, path: &str, error: object_store::Error) -> Error {
+        use object_store::Error as Store;
+        let place = self.locate(path);
+        let text = format!("{error:?}");
+        let sentence = format!("cannot {verb} {place}");
+        match &error {
+            _ if text.contains("NoSuchBucket") => Error::config(format!(
+                "the bucket of {} does not exist; create it or correct LAKE_URL",
+                self.url
+            )),
+            Store::NotFound { .. } => Error::retry(format!("{sentence}: it is gone")),
+            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => Error::config(format!(
+                "{sentence}: access denied; check the AWS_* credentials and the bucket's policy"
+            )),
+            Store::InvalidPath { .. } => Error::bug(sentence).because(error),
+            _ if text.contains("StorageFull") || text.contains("os error 28") => {
+                Error::retry(format!("{sentence}: no space left on the device; free some and run again"))
+            }
+            _ if text.contains("PermissionDenied") || text.contains("os error 13") => {
+                Error::config(format!("{sentence}: permission denied")).because(error)
+            }
+            _ => Error::retry(sentence).because(error),
+        }
+    }
+}
+
+fn described(path: &str, meta: &object_store::ObjectMeta) -> Object {
+    let etag = meta.e_tag.clone().unwrap_or_default();
+    Object { path: path.to_owned(), size: meta.size, etag: etag.trim_matches('"').to_owned() }
+}
+
+fn seconds_from_env(name: &str) -> Option<Duration> {
+    std::env::var(name).ok()?.parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,185 @@
+//! The Parquet form of the lake's tables: schemas, writer settings, and the proof in the footer.
+
+use crate::error::{Error, Result};
+use crate::fingerprint::FingerprintRecord;
+use crate::invoice::InvoiceColumns;
+use crate::lake::commit::SourceSnapshot;
+use crate::money::MoneyType;
+use ::parquet::arrow::ProjectionMask;
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ::parquet::basic::{Compression, ZstdLevel};
+use ::parquet::file::metadata::KeyValue;
+use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use ::parquet::schema::types::ColumnPath;
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Footer key of the [`Proof`].
+const PROOF_KEY: &str = "invoices.proof";
+
+/// What an object of the `invoices` table says of itself in its footer: data and proof are one
+/// atomic put, whatever happens to the commit record after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    pub invoices: FingerprintRecord,
+    pub money: MoneyType,
+    pub snapshot: SourceSnapshot,
+}
+
+impl Proof {
+    pub fn to_key_value(&self) -> Result<KeyValue> {
+        let text = serde_json::to_string(self)
+            .map_err(|error| Error::bug("a proof cannot be written as JSON").because(error))?;
+        Ok(KeyValue::new(PROOF_KEY.to_owned(), text))
+    }
+}
+
+/// Arrow schema of the `invoices` table, without its partition column.
+pub fn invoice_schema(money: MoneyType) -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("invoice_id", DataType::Int64, false),
+        Field::new("issue_date", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+        Field::new("issuer_id", DataType::Int64, true),
+        Field::new("receiver_id", DataType::Int64, true),
+        Field::new("amount_usd", amount_type(money), false),
+    ]))
+}
+
+/// Arrow type of one amount.
+pub fn amount_type(money: MoneyType) -> DataType {
+    DataType::Decimal128(money.precision, money.scale as i8)
+}
+
+/// The columns as a record batch of [`invoice_schema`].
+pub fn invoice_batch(columns: InvoiceColumns, money: MoneyType) -> Result<RecordBatch> {
+    let amounts: Decimal128Array = columns.amount.iter().map(|&amount| Some(i128::from(amount))).collect();
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(columns.invoice_id)),
+        Arc::new(TimestampMicrosecondArray::from(columns.issue_date_us)),
+        Arc::new(Int64Array::from(columns.issuer_id)),
+        Arc::new(Int64Array::from(columns.receiver_id)),
+        Arc::new(amounts.with_precision_and_scale(money.precision, money.scale as i8)?),
+    ];
+    Ok(RecordBatch::try_new(invoice_schema(money), arrays)?)
+}
+
+/// zstd, page statistics and one row-group size: what every table of the lake shares.
+pub fn table_properties(rows_per_group: usize) -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(Some(rows_per_group))
+        .set_created_by(concat!("invoice platform ", env!("CARGO_PKG_VERSION")).to_owned())
+}
+
+/// Settings of the `invoices` table. Ids, dates and amounts hardly repeat, so a dictionary would be
+/// built only to be thrown away; an id is looked up by its Bloom filter where ids don't follow dates.
+pub fn invoice_properties(rows_per_group: usize) -> WriterProperties {
+    let column = |name: &str| ColumnPath::from(name);
+    table_properties(rows_per_group)
+        .set_column_dictionary_enabled(column("invoice_id"), false)
+        .set_column_dictionary_enabled(column("issue_date"), false)
+        .set_column_dictionary_enabled(column("amount_usd"), false)
+        .set_column_bloom_filter_enabled(column("invoice_id"), true)
+        .set_column_bloom_filter_max_ndv(column("invoice_id"), rows_per_group as u64)
+        .build()
+}
+
+/// The proof in an object's footer; none when the object was not written by `query_source`.
+///
+/// # Errors
+/// Refused when the bytes are not a Parquet file.
+pub fn read_proof(object: &Bytes) -> Result<Option<Proof>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(object.clone())?;
+    let pairs = reader.metadata().file_metadata().key_value_metadata();
+    let text = pairs
+        .and_then(|pairs| pairs.iter().find(|pair| pair.key == PROOF_KEY))
+        .and_then(|pair| pair.value.as_deref());
+    Ok(text.and_then(|text| serde_json::from_str(text).ok()))
+}
+
+/// Feeds an object of the `invoices` table to `consume`, batch by batch.
+pub fn read_invoices(object: Bytes, mut consume: impl FnMut(InvoiceColumns)) -> Result<()> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(object)?;
+    let mask = ProjectionMask::all();
+    for batch in builder.with_projection(mask).with_batch_size(65_536).build()? {
+        consume(columns_of(&batch?)?);
+    }
+    Ok(())
+}
+
+fn columns_of(batch: &RecordBatch) -> Result<InvoiceColumns> {
+    let column = |name: &str| -> Result<&ArrayRef> {
+        batch.column_by_name(name).ok_or_else(|| Error::refused(format!("column {name} is missing")))
+    };
+    let wrong = |name: &str| Error::refused(format!("column {name} has another type than the table's"));
+    let plain = |name: &str| -> Result<Vec<i64>> {
+        let array = column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong(name))?;
+        Ok(array.values().to_vec())
+    };
+    let nullable = |name: &str| -> Result<Vec<Option<i64>>> {
+        let array = column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong(name))?;
+        Ok(array.iter().collect())
+    };
+    let dates = column("issue_date")?
+        .as_primitive_opt::<TimestampMicrosecondType>()
+        .ok_or_else(|| wrong("issue_date"))?;
+    let amounts =
+        column("amount_usd")?.as_primitive_opt::<Decimal128Type>().ok_or_else(|| wrong("amount_usd"))?;
+    Ok(InvoiceColumns {
+        invoice_id: plain("invoice_id")?,
+        issue_date_us: dates.values().to_vec(),
+        issuer_id: nullable("issuer_id")?,
+        receiver_id: nullable("receiver_id")?,
+        amount: amounts
+            .values()
+            .iter()
+            .map(|&value| i64::try_from(value).map_err(|_| wrong("amount_usd")))
+            .collect::<Result<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::Fingerprint;
+    use crate::invoice::Invoice;
+    use ::parquet::arrow::ArrowWriter;
+
+    #[test]
+    fn an_object_gives_back_its_rows_and_its_proof() {
+        let money = MoneyType { precision: 12, scale: 2 };
+        let mut columns = InvoiceColumns::default();
+        for id in 0..1000 {
+            columns.push(Invoice {
+                invoice_id: id,
+                issue_date_us: id * 1_000_003,
+                issuer_id: (id % 7 != 0).then_some(id % 5),
+                receiver_id: (id % 11 != 0).then_some(-id),
+                amount: 500 - id,
+            });
+        }
+        let fingerprint = Fingerprint::of(&columns, money);
+        let proof = Proof {
+            invoices: FingerprintRecord::new(&fingerprint, 2),
+            money,
+            snapshot: SourceSnapshot::default(),
+        };
+        let mut bytes = Vec::new();
+        let schema = invoice_schema(money);
+        let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(invoice_properties(300))).unwrap();
+        writer.write(&invoice_batch(columns.clone(), money).unwrap()).unwrap();
+        writer.append_key_value_metadata(proof.to_key_value().unwrap());
+        writer.close().unwrap();
+
+        let object = Bytes::from(bytes);
+        assert_eq!(read_proof(&object).unwrap(), Some(proof));
+        let mut found = Fingerprint::default();
+        read_invoices(object, |batch| found.merge(Fingerprint::of(&batch, money))).unwrap();
+        assert_eq!(found, fingerprint);
+    }
+}

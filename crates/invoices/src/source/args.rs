@@ -1,0 +1,86 @@
+//! Flags that say where the invoices are and what their columns are called.
+
+use super::url::SourceUrl;
+use crate::error::{Error, Result};
+use clap::Args;
+
+/// Source database and table.
+#[derive(Debug, Clone, Args)]
+pub struct SourceArgs {
+    /// Source database: postgres://user@host:port/database?sslmode=… or sqlite:path/to/file.db
+    ///
+    /// The password comes from PGPASSWORD, or from the URL when the URL itself comes from the
+    /// environment; never from a flag, where every user of the machine could read it.
+    #[arg(long, env = "SOURCE_URL", hide_env_values = true, value_name = "URL")]
+    pub source: String,
+
+    /// Table or view that holds the invoices, as schema.table or table
+    #[arg(long, env = "SOURCE_TABLE", default_value = "public.invoices", value_name = "NAME")]
+    pub table: String,
+
+    #[command(flatten)]
+    pub columns: ColumnNames,
+
+    /// Digits after the decimal point when the amount column declares none (plain numeric, SQLite)
+    #[arg(long, env = "AMOUNT_SCALE", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=10), value_name = "N")]
+    pub amount_scale: u8,
+}
+
+/// What the source calls the five columns.
+#[derive(Debug, Clone, Args)]
+pub struct ColumnNames {
+    /// Column of the invoice id
+    #[arg(long, env = "INVOICE_ID_COLUMN", default_value = "invoice_id", value_name = "NAME")]
+    pub invoice_id_column: String,
+    /// Column of the issue date
+    #[arg(long, env = "ISSUE_DATE_COLUMN", default_value = "issue_date", value_name = "NAME")]
+    pub issue_date_column: String,
+    /// Column of the issuing business
+    #[arg(long, env = "ISSUER_COLUMN", default_value = "issuer_id", value_name = "NAME")]
+    pub issuer_column: String,
+    /// Column of the receiving business
+    #[arg(long, env = "RECEIVER_COLUMN", default_value = "receiver_id", value_name = "NAME")]
+    pub receiver_column: String,
+    /// Column of the amount
+    #[arg(long, env = "AMOUNT_COLUMN", default_value = "amount_usd", value_name = "NAME")]
+    pub amount_column: String,
+}
+
+impl ColumnNames {
+    /// Names in the order id, date, issuer, receiver, amount.
+    pub fn in_order(&self) -> [&str; 5] {
+        [
+            &self.invoice_id_column,
+            &self.issue_date_column,
+            &self.issuer_column,
+            &self.receiver_column,
+            &self.amount_column,
+        ]
+    }
+}
+
+impl SourceArgs {
+    pub fn url(&self) -> Result<SourceUrl> {
+        self.source.parse()
+    }
+
+    /// Schema and name of the table.
+    ///
+    /// # Errors
+    /// Usage error for an empty part.
+    pub fn table_parts(&self) -> Result<(Option<&str>, &str)> {
+        let (schema, name) = match self.table.split_once('.') {
+            Some((schema, name)) => (Some(schema), name),
+            None => (None, self.table.as_str()),
+        };
+        if name.is_empty() || schema.is_some_and(str::is_empty) {
+            return Err(Error::usage(format!("{:?} is not a table name; use schema.table", self.table)));
+        }
+        Ok((schema, name))
+    }
+}
+
+/// An SQL identifier, quoted so that any name is only a name.
+pub fn quote(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}

@@ -1,0 +1,77 @@
+//! The transactional database: one table of invoices, read in one consistent state.
+
+pub mod args;
+pub mod postgres;
+pub mod sqlite;
+pub mod table;
+pub mod url;
+
+pub use args::{ColumnNames, SourceArgs};
+pub use url::SourceUrl;
+
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::lake::commit::SourceSnapshot;
+use crate::money::MoneyType;
+use crate::month::{Month, Window};
+use std::collections::BTreeMap;
+
+/// Fingerprints of the months that have invoices.
+pub type MonthFingerprints = BTreeMap<Month, Fingerprint>;
+
+/// An open source, standing in one snapshot until it is dropped.
+pub enum Source {
+    Postgres(Box<postgres::Session>),
+    Sqlite(Box<sqlite::Session>),
+}
+
+impl Source {
+    /// Connects, takes the snapshot and looks at the table.
+    ///
+    /// # Errors
+    /// Retry when the database doesn't answer, configuration for a missing table, column or
+    /// privilege and for types that can't hold invoices exactly.
+    pub fn open(args: &SourceArgs) -> Result<Self> {
+        match args.url()? {
+            SourceUrl::Postgres(url) => {
+                Ok(Self::Postgres(Box::new(postgres::Session::open(url, args)?)))
+            }
+            SourceUrl::Sqlite(path) => Ok(Self::Sqlite(Box::new(sqlite::Session::open(&path, args)?))),
+        }
+    }
+
+    /// Which state the session reads.
+    pub fn snapshot(&self) -> &SourceSnapshot {
+        match self {
+            Self::Postgres(session) => &session.snapshot,
+            Self::Sqlite(session) => &session.snapshot,
+        }
+    }
+
+    /// Type of the amounts.
+    pub fn money(&self) -> MoneyType {
+        match self {
+            Self::Postgres(session) => session.table.money,
+            Self::Sqlite(session) => session.money,
+        }
+    }
+
+    /// What each month of the window adds up to; months without invoices are absent.
+    ///
+    /// # Errors
+    /// Refused for invoices that belong to no month (no date, infinite, beyond year 9999) and for
+    /// amounts that are not exact numbers of the column's type.
+    pub fn fingerprints(&mut self, window: Window) -> Result<MonthFingerprints> {
+        match self {
+            Self::Postgres(session) => session.fingerprints(window),
+            Self::Sqlite(session) => session.fingerprints(window),
+        }
+    }
+}
+
+/// The sentence for invoices whose date lies in no month.
+fn undated(count: i64, column: &str) -> Error {
+    Error::refused(format!(
+        "{count} invoices belong to no month: their {column} is NULL, infinite, or outside years 1 to 9999; correct them in the source"
+    ))
+}

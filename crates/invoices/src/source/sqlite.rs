@@ -1,0 +1,217 @@
+//! A session on a SQLite file: the embedded default, for demos and small exports.
+//!
+//! Amounts must be TEXT or INTEGER (a REAL is a float, and no money is kept in floats); dates are
+//! ISO 8601 text in UTC. Reading holds a shared lock on the file; if a writer in WAL mode slips in
+//! between, the proof after the extraction notices.
+
+use super::args::{ColumnNames, SourceArgs, quote};
+use super::{MonthFingerprints, undated};
+use crate::error::{Error, Result};
+use crate::fingerprint::NULL_BUSINESS;
+use crate::invoice::Invoice;
+use crate::lake::commit::SourceSnapshot;
+use crate::money::{self, MAX_PRECISION, MoneyType};
+use crate::month::{Month, Window};
+use chrono::NaiveDateTime;
+use rusqlite::{Connection, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An open file with a read transaction.
+pub struct Session {
+    pub path: PathBuf,
+    connection: Connection,
+    table: String,
+    names: ColumnNames,
+    pub money: MoneyType,
+    pub snapshot: SourceSnapshot,
+}
+
+impl Session {
+    pub fn open(path: &Path, args: &SourceArgs) -> Result<Self> {
+        if !path.exists() {
+            return Err(Error::config(format!(
+                "the SQLite file {} does not exist; check the source URL",
+                path.display()
+            )));
+        }
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(|error| failed("cannot open the SQLite file", error))?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| failed("cannot open the SQLite file", error))?;
+        // SQLite has one schema called main; Postgres' default schema means the same here.
+        let table = match args.table_parts()? {
+            (Some("public") | None, name) => quote(name),
+            (Some(schema), name) => format!("{}.{}", quote(schema), quote(name)),
+        };
+        let session = Self {
+            path: path.to_owned(),
+            names: args.columns.clone(),
+            money: MoneyType { precision: MAX_PRECISION, scale: args.amount_scale },
+            snapshot: SourceSnapshot {
+                source: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                snapshot: String::new(),
+                lsn: 0,
+                taken_at_us: chrono::Utc::now().timestamp_micros(),
+            },
+            connection,
+            table,
+        };
+        session.begin(args)?;
+        Ok(session)
+    }
+
+    /// Starts the read transaction and checks table and columns.
+    fn begin(&self, args: &SourceArgs) -> Result<()> {
+        let begun = self.connection.execute_batch("begin");
+        begun.map_err(|error| failed("cannot read the SQLite file", error))?;
+        let columns = self.names.in_order().map(quote).join(", ");
+        let sql = format!("select {columns} from {} limit 1", self.table);
+        let prepared = self.connection.prepare(&sql).and_then(|mut statement| {
+            // Quoted names that match no column are text literals to SQLite: compare what came back.
+            let names: Vec<String> = statement.column_names().iter().map(|n| n.to_string()).collect();
+            statement.query([])?.next()?;
+            Ok(names)
+        });
+        let text = |error: &rusqlite::Error| error.to_string();
+        match prepared {
+            Ok(_) => self.check_columns(args),
+            Err(error) if text(&error).contains("no such table") => Err(Error::config(format!(
+                "table {} does not exist in {}; check --table",
+                args.table,
+                self.path.display()
+            ))),
+            Err(error) if text(&error).contains("no such column") => self.check_columns(args),
+            Err(error) => Err(failed("cannot read the SQLite file", error)),
+        }
+    }
+
+    fn check_columns(&self, args: &SourceArgs) -> Result<()> {
+        let sql = format!("select * from {} limit 0", self.table);
+        let statement = self.connection.prepare(&sql).map_err(|error| failed("cannot read the table", error))?;
+        let existing = statement.column_names();
+        for name in self.names.in_order() {
+            if !existing.iter().any(|column| column.eq_ignore_ascii_case(name)) {
+                return Err(Error::config(format!(
+                    "table {} has no column {name:?}; name it with the --…-column options",
+                    args.table
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The query that both this session and ConnectorX run: id, date as text, issuer, receiver
+    /// (NULL as [`NULL_BUSINESS`]), amount as text with the word `real` for a float.
+    pub fn rows_sql(&self, window: Option<Window>) -> String {
+        let [id, date, issuer, receiver, amount] = self.names.in_order().map(quote);
+        let filter = window.map_or(String::new(), |window| {
+            format!(" where {date} >= '{}' and {date} < '{}'", window.first, window.last.plus(1))
+        });
+        format!(
+            "select coalesce(cast({id} as integer), {NULL_BUSINESS}), coalesce(cast({date} as text), ''), \
+             coalesce({issuer}, {NULL_BUSINESS}), coalesce({receiver}, {NULL_BUSINESS}), \
+             case typeof({amount}) when 'real' then 'real' when 'null' then '' else cast({amount} as text) end \
+             from {}{filter}",
+            self.table
+        )
+    }
+
+    pub fn fingerprints(&mut self, window: Window) -> Result<MonthFingerprints> {
+        let sql = self.rows_sql(None);
+        let doing = "cannot read the SQLite table";
+        let mut statement = self.connection.prepare(&sql).map_err(|error| failed(doing, error))?;
+        let mut rows = statement.query([]).map_err(|error| failed(doing, error))?;
+        let mut fingerprints = MonthFingerprints::new();
+        let mut without_month = 0;
+        while let Some(row) = rows.next().map_err(|error| failed(doing, error))? {
+            let fields = (|| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))();
+            let (id, date, issuer, receiver, amount): (i64, String, i64, i64, String) =
+                fields.map_err(|error| failed(doing, error))?;
+            if timestamp_us(&date).is_none() && !date.is_empty() {
+                return Err(not_a_date(id, &date));
+            }
+            let month = timestamp_us(&date).and_then(Month::of_timestamp_us);
+            let Some(month) = month.filter(|month| (1..=9999).contains(&chrono::Datelike::year(&month.first_day()))) else {
+                without_month += 1;
+                continue;
+            };
+            if window.contains(month) {
+                let invoice = self.invoice(id, &date, issuer, receiver, &amount)?;
+                fingerprints.entry(month).or_default().add(invoice, self.money);
+            }
+        }
+        if without_month > 0 {
+            return Err(undated(without_month, &self.names.issue_date_column));
+        }
+        Ok(fingerprints)
+    }
+
+    /// One row of [`Session::rows_sql`] as an invoice.
+    ///
+    /// # Errors
+    /// Refused, with the invoice's id, for a bad id, date or amount.
+    pub fn invoice(&self, id: i64, date: &str, issuer: i64, receiver: i64, amount: &str) -> Result<Invoice> {
+        row_to_invoice(self.money, &self.names, id, date, issuer, receiver, amount)
+    }
+
+    pub fn names(&self) -> &ColumnNames {
+        &self.names
+    }
+}
+
+/// See [`Session::invoice`]; free of the session so that another thread can call it.
+pub fn row_to_invoice(
+    money: MoneyType,
+    names: &ColumnNames,
+    id: i64,
+    date: &str,
+    issuer: i64,
+    receiver: i64,
+    amount: &str,
+) -> Result<Invoice> {
+    if id == NULL_BUSINESS {
+        return Err(Error::refused("an invoice has no id; correct it in the source"));
+    }
+    let issue_date_us = timestamp_us(date).ok_or_else(|| not_a_date(id, date))?;
+    let column = &names.amount_column;
+    if amount == "real" {
+        return Err(Error::refused(format!(
+            "invoice {id}: {column} is a floating-point number; store amounts as TEXT or INTEGER"
+        )));
+    }
+    let amount = money::parse_amount(amount, money)
+        .map_err(|error| Error::refused(format!("invoice {id}: {column} {error}")))?;
+    let business = |value: i64| (value != NULL_BUSINESS).then_some(value);
+    Ok(Invoice {
+        invoice_id: id,
+        issue_date_us,
+        issuer_id: business(issuer),
+        receiver_id: business(receiver),
+        amount,
+    })
+}
+
+fn not_a_date(id: i64, text: &str) -> Error {
+    Error::refused(format!("invoice {id}: {text:?} is not an ISO date and time (YYYY-MM-DD HH:MM:SS)"))
+}
+
+/// Microseconds of an ISO 8601 date, or date and time, in UTC.
+pub fn timestamp_us(text: &str) -> Option<i64> {
+    let text = text.trim_end_matches('Z');
+    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
+    let parsed = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    let parsed = parsed.or_else(|| chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0));
+    parsed.map(|t| t.and_utc().timestamp_micros())
+}
+
+/// One sentence and a kind for an error of SQLite.
+pub fn failed(doing: &str, error: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseBusy | DatabaseLocked) => Error::retry(format!("{doing}: it is locked by a writer; run again")),
+        Some(NotADatabase) => Error::config(format!("{doing}: the file is not a SQLite database")),
+        _ => Error::refused(doing).because(error),
+    }
+}

@@ -1,0 +1,217 @@
+//! What the invoice table looks like in Postgres, and the SQL that reads its columns.
+
+use super::args::{ColumnNames, SourceArgs, quote};
+use super::postgres::failed;
+use crate::error::{Error, Result};
+use crate::money::{MAX_PRECISION, MoneyType};
+use crate::month::Month;
+use postgres::Client;
+
+/// First day that a month can hold.
+pub const FIRST_DAY: &str = "0001-01-01";
+/// First day that no month can hold any more.
+pub const END_DAY: &str = "10000-01-01";
+
+/// How an issue date is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DateType {
+    Timestamp,
+    TimestampTz,
+    Date,
+}
+
+/// A described table or view.
+#[derive(Debug, Clone)]
+pub struct PostgresTable {
+    /// Quoted name, for FROM.
+    pub relation: String,
+    /// Quoted names of the tables that physically hold the rows (one, or the leaf partitions); none
+    /// for a view, which has no physical rows to divide.
+    pub heaps: Vec<String>,
+    pub names: ColumnNames,
+    pub money: MoneyType,
+    pub date_type: DateType,
+    /// Whether the amount needs a cast to numeric.
+    amount_is_integer: bool,
+    /// Columns without NOT NULL, by name.
+    pub nullable: Vec<String>,
+}
+
+struct Column {
+    type_name: String,
+    type_modifier: i32,
+    not_null: bool,
+}
+
+impl PostgresTable {
+    /// Looks the table up in the catalog.
+    ///
+    /// # Errors
+    /// Configuration error for a missing table or column and for a type that can't hold what the
+    /// column stands for exactly.
+    pub fn describe(client: &mut Client, args: &SourceArgs) -> Result<Self> {
+        let relation = match args.table_parts()? {
+            (Some(schema), name) => format!("{}.{}", quote(schema), quote(name)),
+            (None, name) => quote(name),
+        };
+        let doing = "cannot look up the table";
+        let found = client
+            .query_one(
+                "select to_regclass($1)::oid, (select relkind::text from pg_class where oid = to_regclass($1))",
+                &[&relation],
+            )
+            .map_err(|error| failed(doing, error))?;
+        let (oid, kind): (Option<u32>, Option<String>) = (found.get(0), found.get(1));
+        let (Some(oid), Some(kind)) = (oid, kind) else {
+            return Err(Error::config(format!(
+                "table {} does not exist in the source; check --table and the database name",
+                args.table
+            )));
+        };
+        let names = args.columns.clone();
+        let [id, date, issuer, receiver, amount] = names.in_order();
+        for name in [id, issuer, receiver] {
+            let column = Self::column(client, oid, name, &args.table)?;
+            integer_type(&column, name)?;
+        }
+        let date_column = Self::column(client, oid, date, &args.table)?;
+        let amount_column = Self::column(client, oid, amount, &args.table)?;
+        let mut nullable = Vec::new();
+        for name in [id, date, amount] {
+            if !Self::column(client, oid, name, &args.table)?.not_null {
+                nullable.push(name.to_owned());
+            }
+        }
+        let heaps = Self::heaps(client, oid, &kind, &relation)?;
+        Ok(Self {
+            date_type: date_type(&date_column, date)?,
+            money: money_type(&amount_column, amount, args.amount_scale)?,
+            amount_is_integer: amount_column.type_name != "numeric",
+            relation,
+            heaps,
+            nullable,
+            names: names.clone(),
+        })
+    }
+
+    fn column(client: &mut Client, oid: u32, name: &str, table: &str) -> Result<Column> {
+        let sql = "select t.typname::text, a.atttypmod, a.attnotnull from pg_attribute a \
+             join pg_type t on t.oid = a.atttypid \
+             where a.attrelid = $1 and a.attname = $2 and a.attnum > 0 and not a.attisdropped";
+        let row = client
+            .query_opt(sql, &[&oid, &name])
+            .map_err(|error| failed("cannot look up the columns", error))?;
+        let row = row.ok_or_else(|| {
+            Error::config(format!(
+                "table {table} has no column {name:?}; name it with the --…-column options"
+            ))
+        })?;
+        Ok(Column { type_name: row.get(0), type_modifier: row.get(1), not_null: row.get(2) })
+    }
+
+    fn heaps(client: &mut Client, oid: u32, kind: &str, relation: &str) -> Result<Vec<String>> {
+        match kind {
+            "r" | "m" => {
+                // A parent of inherited tables gives their rows too; they are divided like partitions.
+                let sql = "with recursive heap(oid) as (select $1::oid union all \
+                     select i.inhrelid from pg_inherits i join heap h on i.inhparent = h.oid) \
+                     select format('%I.%I', n.nspname, c.relname) from heap \
+                     join pg_class c using (oid) join pg_namespace n on n.oid = c.relnamespace order by 1";
+                let rows = client.query(sql, &[&oid]).map_err(|error| failed("cannot look up the table", error))?;
+                Ok(rows.iter().map(|row| row.get(0)).collect())
+            }
+            "p" => {
+                let sql = "select format('%I.%I', n.nspname, c.relname), c.relkind::text from pg_partition_tree($1::oid::regclass) t \
+                     join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace \
+                     where t.isleaf order by 1";
+                let rows = client.query(sql, &[&oid]).map_err(|error| failed("cannot look up the partitions", error))?;
+                let all_local = rows.iter().all(|row| row.get::<_, String>(1) == "r");
+                Ok(if all_local { rows.iter().map(|row| row.get(0)).collect() } else { Vec::new() })
+            }
+            "v" | "f" => Ok(Vec::new()),
+            _ => Err(Error::config(format!("{relation} is not a table or a view; check --table"))),
+        }
+    }
+
+    /// SQL for id, date, issuer, receiver (bigint, timestamp, bigint, bigint) and amount (numeric).
+    pub fn expressions(&self) -> [String; 5] {
+        let [id, date, issuer, receiver, amount] = self.names.in_order().map(quote);
+        let date = match self.date_type {
+            DateType::Timestamp => date,
+            DateType::TimestampTz => format!("({date} at time zone 'UTC')"),
+            DateType::Date => format!("{date}::timestamp"),
+        };
+        let amount = if self.amount_is_integer { format!("{amount}::numeric") } else { amount };
+        [format!("{id}::int8"), date, format!("{issuer}::int8"), format!("{receiver}::int8"), amount]
+    }
+
+    /// Condition for rows of the months `first` to `last`; an index on the date can serve it.
+    pub fn within(&self, first: Month, last: Month) -> String {
+        let date = quote(&self.names.issue_date_column);
+        format!(
+            "({date} >= {} and {date} < {})",
+            self.date_literal(&first.to_string()),
+            self.date_literal(&last.plus(1).to_string())
+        )
+    }
+
+    /// Condition for rows that no month can hold.
+    pub fn outside_any_month(&self) -> String {
+        let date = quote(&self.names.issue_date_column);
+        format!(
+            "{date} >= {} or {date} < {}",
+            self.date_literal(END_DAY),
+            self.date_literal(FIRST_DAY)
+        )
+    }
+
+    fn date_literal(&self, day: &str) -> String {
+        match self.date_type {
+            DateType::Timestamp => format!("'{day} 00:00:00'::timestamp"),
+            DateType::TimestampTz => format!("'{day} 00:00:00+00'::timestamptz"),
+            DateType::Date => format!("'{day}'::date"),
+        }
+    }
+}
+
+fn integer_type(column: &Column, name: &str) -> Result<()> {
+    match column.type_name.as_str() {
+        "int2" | "int4" | "int8" => Ok(()),
+        other => Err(Error::config(format!(
+            "column {name} has type {other}; ids must be smallint, integer or bigint (a view can cast them)"
+        ))),
+    }
+}
+
+fn date_type(column: &Column, name: &str) -> Result<DateType> {
+    match column.type_name.as_str() {
+        "timestamp" => Ok(DateType::Timestamp),
+        "timestamptz" => Ok(DateType::TimestampTz),
+        "date" => Ok(DateType::Date),
+        other => Err(Error::config(format!(
+            "column {name} has type {other}; the issue date must be timestamp, timestamptz or date"
+        ))),
+    }
+}
+
+/// `numeric(p,s)` as declared; `numeric` without a scale takes the given one; integers have none.
+fn money_type(column: &Column, name: &str, default_scale: u8) -> Result<MoneyType> {
+    const HEADER: i32 = 4;
+    match (column.type_name.as_str(), column.type_modifier) {
+        ("numeric", modifier) if modifier >= HEADER => {
+            let (precision, scale) = ((modifier - HEADER) >> 16, (modifier - HEADER) & 0x7ff);
+            if scale > 10 {
+                return Err(Error::config(format!(
+                    "column {name} has {scale} digits after the decimal point; at most 10 are supported"
+                )));
+            }
+            let precision = precision.clamp(1, i32::from(MAX_PRECISION)) as u8;
+            Ok(MoneyType { precision, scale: scale as u8 })
+        }
+        ("numeric", _) => Ok(MoneyType { precision: MAX_PRECISION, scale: default_scale }),
+        ("int2" | "int4" | "int8", _) => Ok(MoneyType { precision: MAX_PRECISION, scale: 0 }),
+        (other, _) => Err(Error::config(format!(
+            "column {name} has type {other}, which can't hold money exactly; use numeric, or a view that casts it"
+        ))),
+    }
+}

@@ -1,0 +1,65 @@
+//! Flags that several tasks share: the lake and the window of months.
+
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+use crate::month::Window;
+use chrono::{Datelike, NaiveDate};
+use clap::Args;
+
+/// Most months of one window.
+pub const MONTHS_MAX: u32 = 1200;
+
+/// Where the lake is.
+#[derive(Debug, Clone, Args)]
+pub struct LakeArgs {
+    /// Lake: s3://bucket/prefix (standard AWS_* environment variables) or file:///absolute/folder
+    #[arg(long, env = "LAKE_URL", value_name = "URL")]
+    pub lake: String,
+}
+
+impl LakeArgs {
+    pub fn open(&self) -> Result<Lake> {
+        Lake::open(&self.lake)
+    }
+}
+
+/// Which months: the last N that end with the month of a date. Never "now".
+#[derive(Debug, Clone, Args)]
+pub struct WindowArgs {
+    /// The window ends with the month of this date, that month included
+    #[arg(long, env = "AS_OF", value_parser = parse_date, value_name = "YYYY-MM-DD")]
+    pub as_of: NaiveDate,
+
+    /// Number of calendar months, 1 to 1200
+    #[arg(long, env = "MONTHS", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=i64::from(MONTHS_MAX)), value_name = "N")]
+    pub months: u32,
+}
+
+impl WindowArgs {
+    pub fn window(&self) -> Window {
+        Window::ending(self.as_of, self.months)
+    }
+}
+
+/// Airflow's `{{ ds }}` and ISO timestamps both name a day.
+pub fn parse_date(text: &str) -> Result<NaiveDate> {
+    let day = text.get(..10).unwrap_or(text);
+    NaiveDate::parse_from_str(day, "%Y-%m-%d")
+        .ok()
+        .filter(|date| (1..=9999).contains(&date.year()))
+        .ok_or_else(|| Error::usage(format!("{text:?} is not a date of the calendar; use YYYY-MM-DD")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_days_of_the_calendar_are_dates() {
+        assert!(parse_date("2024-02-29").is_ok());
+        assert!(parse_date("2024-02-29T00:00:00+00:00").is_ok());
+        for text in ["2023-02-29", "2024-13-01", "yesterday", "", "294276-01-01"] {
+            assert!(parse_date(text).is_err(), "{text:?}");
+        }
+    }
+}

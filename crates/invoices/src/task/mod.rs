@@ -1,0 +1,227 @@
+//! The contract of every task: flags and environment, logs on stderr, one JSON line on stdout, an
+//! exit code that means something, a clean end on SIGTERM.
+
+pub mod args;
+mod logs;
+pub mod progress;
+mod stop;
+
+pub use args::{LakeArgs, WindowArgs};
+pub use progress::Progress;
+
+use crate::error::{Error, Result};
+use clap::parser::ValueSource;
+use clap::{Args, Parser};
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Flags that all tasks have.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// Also write the result line to this file
+    #[arg(long, env = "RESULT_FILE", value_name = "FILE", global = true)]
+    pub result_file: Option<PathBuf>,
+
+    /// How to write logs to stderr: text on a terminal and JSON lines elsewhere, or always one of them
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = logs::Format::Auto, global = true)]
+    pub log_format: logs::Format,
+
+    /// Print shell completions and exit
+    #[arg(long, value_enum, value_name = "SHELL", exclusive = true)]
+    pub completions: Option<clap_complete::Shell>,
+}
+
+/// What a running task is given.
+pub struct Task {
+    pub name: &'static str,
+    pub runtime: tokio::runtime::Runtime,
+    started: Instant,
+}
+
+impl Task {
+    /// Runs a future to its end on the task's runtime.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Ends the task when SIGTERM or SIGINT has arrived; called wherever work can stop.
+    ///
+    /// # Errors
+    /// Retry: nothing is half-done, the same command continues.
+    pub fn check_stop(&self) -> Result<()> {
+        check_stop()
+    }
+
+    pub fn seconds(&self) -> f64 {
+        (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
+    }
+
+    /// Name and version, for commit records.
+    pub fn program(&self) -> String {
+        format!("{} {}", self.name, env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// See [`Task::check_stop`]; for code that has no task at hand.
+pub fn check_stop() -> Result<()> {
+    if stop::requested() {
+        return Err(Error::retry("stopped by a signal; nothing is half-done, run again to continue"));
+    }
+    Ok(())
+}
+
+/// A task's arguments.
+pub trait TaskArgs: Parser {
+    fn common(&self) -> &CommonArgs;
+}
+
+/// Runs a task from `main`: parses, logs, runs, prints the result line, returns the exit code.
+///
+/// The result is a JSON object to which `task`, `status` and `seconds` are added.
+pub fn run<A: TaskArgs>(name: &'static str, body: impl FnOnce(&A, &Task) -> Result<Value>) -> ExitCode {
+    let mut command = A::command();
+    if let Some(shell) = completions_wanted() {
+        clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    let matches = command.get_matches();
+    let args = match A::from_arg_matches(&matches) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    let common = args.common().clone();
+    logs::start(name, common.log_format);
+    let outcome = refuse_secrets_in_flags(&matches).and_then(|()| {
+        stop::listen()?;
+        #[cfg(feature = "failpoints")]
+        let _scenario = fail::FailScenario::setup();
+        let task = Task { name, runtime: runtime()?, started: Instant::now() };
+        let fields = body(&args, &task)?;
+        Ok((fields, task.seconds()))
+    });
+    report(name, &common, outcome)
+}
+
+fn completions_wanted() -> Option<clap_complete::Shell> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let at = arguments.iter().position(|argument| argument == "--completions")?;
+    arguments.get(at + 1)?.parse().ok()
+}
+
+/// A password in a flag is readable in the process list by every user of the machine.
+fn refuse_secrets_in_flags(matches: &clap::ArgMatches) -> Result<()> {
+    for id in matches.ids() {
+        let from_flag = matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        let Ok(Some(values)) = matches.try_get_raw(id.as_str()) else { continue };
+        for value in values {
+            if from_flag && crate::source::url::has_password(&value.to_string_lossy()) {
+                return Err(Error::usage(format!(
+                    "--{id} holds a password that every user of this machine could read; put it into PGPASSWORD, or the whole URL into the environment"
+                )));
+            }
+        }
+    }
+    match matches.subcommand() {
+        Some((_, flags_of_subcommand)) => refuse_secrets_in_flags(flags_of_subcommand),
+        None => Ok(()),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    built.map_err(|error| Error::retry("cannot start the I/O threads").because(error))
+}
+
+fn report(name: &str, common: &CommonArgs, outcome: Result<(Value, f64)>) -> ExitCode {
+    let (mut line, code) = match outcome {
+        Ok((fields, seconds)) => {
+            let mut line = json!({ "task": name, "status": "done" });
+            merge(&mut line, fields);
+            merge(&mut line, json!({ "seconds": seconds }));
+            tracing::info!("{}", summary(&line));
+            (line, 0)
+        }
+        Err(error) => {
+            let code = error.kind().exit_code();
+            tracing::error!(exit_code = code, "{error}");
+            let mut line =
+                json!({ "task": name, "status": "failed", "exit_code": code, "error": error.to_string() });
+            merge(&mut line, error.facts().cloned().unwrap_or_default());
+            (line, code)
+        }
+    };
+    let mut code = code;
+    if let Some(path) = &common.result_file
+        && let Err(error) = std::fs::write(path, format!("{line}\n"))
+    {
+        tracing::error!("cannot write the result file {}: {error}", path.display());
+        line["status"] = json!("failed");
+        code = crate::Kind::Config.exit_code();
+    }
+    // stderr first: Airflow takes the last line of either stream for the result.
+    let _ = std::io::Write::flush(&mut std::io::stderr());
+    println!("{line}");
+    ExitCode::from(code)
+}
+
+/// The result as a sentence for people: its plain fields, large numbers grouped.
+fn summary(line: &Value) -> String {
+    let mut parts = Vec::new();
+    for (key, value) in line.as_object().into_iter().flatten() {
+        let text = match value {
+            Value::Number(number) => grouped(&number.to_string()),
+            Value::String(text) if text.parse::<f64>().is_ok() => grouped(text),
+            Value::String(text) if !text.is_empty() => text.clone(),
+            _ => continue,
+        };
+        if !matches!(key.as_str(), "task" | "status" | "snapshot" | "lsn" | "seconds") {
+            parts.push(format!("{} {text}", key.replace('_', " ")));
+        }
+    }
+    format!("done in {} s: {}", line["seconds"], parts.join(", "))
+}
+
+/// `1234567.5` as `1,234,567.5`.
+fn grouped(number: &str) -> String {
+    let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
+    let mut out = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    format!("{sign}{out}{fraction}")
+}
+
+fn merge(line: &mut Value, fields: Value) {
+    if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
+        line.extend::<Map<String, Value>>(fields);
+    }
+}
+
+/// See [`crate::failpoint!`]. The action `return` aborts the process as a crash would; `sleep(ms)`,
+/// `pause` and the others are those of the `fail` crate.
+pub fn failpoint(name: &str) {
+    #[cfg(feature = "failpoints")]
+    if fail::eval(name, |_| ()).is_some() {
+        std::process::abort();
+    }
+    let _ = name;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_for_people() {
+        assert_eq!(grouped("-1234567.50"), "-1,234,567.50");
+        assert_eq!(grouped("999"), "999");
+        let line = json!({"task": "t", "rows": 12000, "amount_usd": "-9747747.93", "seconds": 1.5});
+        assert_eq!(summary(&line), "done in 1.5 s: rows 12,000, amount usd -9,747,747.93");
+    }
+}

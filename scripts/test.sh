@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Runs every check in the order that fails soonest.
+#
+#   scripts/test.sh          all of it
+#   scripts/test.sh lint     formatting and lints
+#   scripts/test.sh rust     unit tests and both sets of binaries
+#   scripts/test.sh e2e      tests/ against the binaries already built
+#   scripts/test.sh faults   of those, the ones that break something on purpose
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/env.sh
+
+FAILPOINT_BINARIES=(populate_tables query_source aggregate_by_business write_partitioned_parquet inspect_lake)
+
+step() { printf '\n== %s\n' "$*" >&2; }
+
+lint() {
+    step "formatting and lints"
+    ruff check .
+    ruff format --check .
+    cargo fmt --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+}
+
+# Failpoints are compiled in first: target/release is left with plain binaries. Always the whole
+# workspace and all targets, or Cargo would compile Polars once more with other features.
+binaries() {
+    step "binaries with failpoints"
+    cargo build --release --workspace --all-targets --features invoices/failpoints
+    mkdir -p "$CARGO_TARGET_DIR/failpoints"
+    for name in "${FAILPOINT_BINARIES[@]}"; do
+        cp -f "$CARGO_TARGET_DIR/release/$name" "$CARGO_TARGET_DIR/failpoints/"
+    done
+    step "binaries"
+    cargo build --release --workspace --all-targets
+}
+
+unit_tests() {
+    step "unit tests"
+    cargo test --release --workspace
+}
+
+end_to_end() {
+    step "end-to-end tests"
+    pytest tests "$@"
+}
+
+case "${1:-all}" in
+all)
+    lint
+    binaries
+    unit_tests
+    end_to_end
+    ;;
+lint) lint ;;
+rust)
+    binaries
+    unit_tests
+    ;;
+e2e) end_to_end "${@:2}" ;;
+faults)
+    export FAULTS=all
+    end_to_end -m faults -rP "${@:2}"
+    ;;
+*)
+    echo "usage: scripts/test.sh [lint|rust|e2e|faults]" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,153 @@
+//! The checks of a Postgres source, in the order in which one needs another.
+
+use super::check::{Checks, Finding};
+use super::server::Server;
+use super::table_facts::TableFacts;
+use super::{check::Outcome, index};
+use crate::text;
+use invoices::source::SourceArgs;
+use invoices::source::postgres::{Session, failed, query_one};
+use invoices::source::table::PostgresTable;
+use invoices::source::url::PostgresUrl;
+use invoices::{Kind, Result};
+use postgres::Client;
+
+/// A doctor must not load a production database: longer looks are given up.
+const LOOK_SECONDS_MAX: u32 = 30;
+
+pub fn check(url: &PostgresUrl, args: &SourceArgs, checks: &mut Checks) {
+    let Some(mut client) = checks.value_or_fail("connect", url.connect()) else { return };
+    let Some(server) = checks.value_or_fail("connect", Server::ask(&mut client)) else { return };
+    checks.add("connect", server.connected(url));
+    checks.add("encryption", server.encryption(url));
+    checks.add("role", server.role());
+    checks.add("connections", server.connections());
+    checks.add("statement timeout", server.statement_timeout());
+    let careful = format!("set statement_timeout = '{LOOK_SECONDS_MAX}s'; set default_transaction_read_only = on");
+    let set = client.batch_execute(&careful).map_err(|error| failed("cannot limit this session", error));
+    if checks.value_or_fail("session", set).is_none() {
+        return;
+    }
+    let Some(table) = checks.value_or_fail("table", PostgresTable::describe(&mut client, args)) else { return };
+    check_table(&mut client, &table, checks);
+    if !checks.has_failed() {
+        checks.attempt("snapshot", snapshot(url, args));
+    }
+}
+
+fn check_table(client: &mut Client, table: &PostgresTable, checks: &mut Checks) {
+    let facts = TableFacts::ask(client, table);
+    let Some(facts) = checks.value_or_fail("table", facts) else { return };
+    checks.add("table", described(table, &facts.columns));
+    checks.attempt("privileges", privileges(client, table));
+    checks.add("not null", not_null(&table.nullable));
+    if facts.heaps.is_empty() {
+        let advice = "name the table itself with --table to have keys, index and statistics checked";
+        checks.add("index", Finding::warn("a view: its tables can't be looked into from here", advice));
+    } else {
+        let names = &table.names;
+        checks.add("id", id_key(facts.id_key_columns, &names.invoice_id_column));
+        checks.add("index", index::date_index(&facts.heaps, facts.is_partitioned_by_date, &names.issue_date_column));
+        checks.add("statistics", index::statistics(&facts.heaps));
+        checks.add("extent", index::extent(&facts.heaps));
+    }
+    checks.attempt("months", months(client, table));
+}
+
+fn described(table: &PostgresTable, columns: &str) -> Finding {
+    let detail = format!("{}: {columns}; amounts are {}", table.relation, table.money);
+    // The catalog writes a column without precision and scale as plain `numeric`.
+    if columns.ends_with(" numeric") {
+        let advice = "declare it numeric(precision, scale), or see that --amount-scale is right";
+        return Finding::warn(format!("{detail}, because the column declares no scale"), advice);
+    }
+    Finding::ok(detail)
+}
+
+/// Reads one row of the five columns, and asks whether the role could change any.
+fn privileges(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
+    let columns = table.expressions().join(", ");
+    let one = format!("select {columns} from {} limit 1", table.relation);
+    client.query(one.as_str(), &[]).map_err(|error| failed("cannot read the table", error))?;
+    let sql = "select has_table_privilege(current_user, $1, 'INSERT, UPDATE, DELETE, TRUNCATE')";
+    let row = client.query_one(sql, &[&table.relation]).map_err(|error| failed("cannot look up privileges", error))?;
+    Ok(if row.get(0) {
+        Finding::warn(
+            "the role can change the table, and the tasks only read",
+            "use a role with nothing but SELECT on it (postgres-scripts/sql/03_roles.sql)",
+        )
+    } else {
+        Finding::ok("may read the table and can't change it")
+    })
+}
+
+fn not_null(nullable: &[String]) -> Finding {
+    if nullable.is_empty() {
+        return Finding::ok("id, date and amount are never null");
+    }
+    let list = nullable.join(", ");
+    let statements: Vec<String> = nullable.iter().map(|column| format!("alter column {column} set not null")).collect();
+    Finding::warn(
+        format!("{list} may be null; an invoice without one is refused, and each run must look for it"),
+        format!("alter table … {}", statements.join(", ")),
+    )
+}
+
+fn id_key(columns: Option<i32>, id: &str) -> Finding {
+    match columns {
+        Some(1) => Finding::ok(format!("{id} is unique")),
+        Some(_) => Finding::warn(
+            format!("{id} is unique only together with other columns"),
+            "see that the application never uses an id twice; the lake would count both",
+        ),
+        None => Finding::warn(
+            format!("no key on {id}: an invoice could be there twice, and reading one by its id is slow"),
+            format!("create unique index concurrently on the table ({id})"),
+        ),
+    }
+}
+
+/// Counts invoices that no month can hold; an index on the date makes it quick.
+fn months(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
+    let sql = format!("select count(*)::int8 from {} where {}", table.relation, table.outside_any_month());
+    let counted = query_one(client, &sql, "cannot count the invoices outside any month");
+    let column = &table.names.issue_date_column;
+    match counted {
+        Ok(row) if row.get::<_, i64>(0) == 0 => Ok(Finding::ok("every invoice lies in a month")),
+        Ok(row) => Ok(Finding::fail(
+            format!("{} invoices lie in no month: their {column} is NULL, infinite, or outside years 1 to 9999", text::grouped(row.get::<_, i64>(0))),
+            "correct them in the source; until then every run is refused",
+        )),
+        Err(error) if error.kind() == Kind::Retry => Ok(Finding::warn(
+            format!("invoices outside any month were not counted within {LOOK_SECONDS_MAX} seconds"),
+            format!("an index on {column} and NOT NULL make this quick"),
+        )),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the session as query_source does.
+fn snapshot(url: &PostgresUrl, args: &SourceArgs) -> Result<Finding> {
+    let session = Session::open(url.clone(), args)?;
+    let snapshot = &session.snapshot;
+    let detail = format!("exports snapshot {} at {}", snapshot.snapshot, text::lsn(snapshot.lsn));
+    Ok(Finding { outcome: Outcome::Ok, detail, advice: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_composite_key_is_not_a_key_on_the_id() {
+        assert_eq!(id_key(Some(1), "invoice_id").outcome, Outcome::Ok);
+        assert_eq!(id_key(Some(2), "invoice_id").outcome, Outcome::Warn);
+        assert_eq!(id_key(None, "invoice_id").outcome, Outcome::Warn);
+    }
+
+    #[test]
+    fn nullable_columns_come_with_the_statement() {
+        let found = not_null(&["issue_date".to_owned(), "amount_usd".to_owned()]);
+        assert!(found.advice.unwrap().contains("alter column issue_date set not null, alter column amount_usd"));
+    }
+}

@@ -1,0 +1,97 @@
+//! The checks of a SQLite source. The file is small enough to be read in full.
+
+use super::check::{Checks, Finding};
+use crate::text;
+use invoices::money;
+use invoices::source::SourceArgs;
+use invoices::source::args::quote;
+use invoices::source::sqlite::{Session, failed};
+use invoices::{Error, Fingerprint, Month, Result, Window};
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+
+pub fn check(path: &Path, args: &SourceArgs, checks: &mut Checks) {
+    let Some(mut session) = checks.value_or_fail("open", Session::open(path, args)) else { return };
+    let bytes = path.metadata().map_or(0, |file| file.len());
+    checks.add("open", Finding::ok(format!("{} ({}), table {}", path.display(), text::size(bytes), args.table)));
+    checks.attempt("index", date_index(path, args));
+    checks.attempt("invoices", invoices(&mut session));
+}
+
+/// Reads every row, as the tasks would, and so finds every date and amount that they would refuse.
+fn invoices(session: &mut Session) -> Result<Finding> {
+    let always = Window { first: month("0001-01-01")?, last: month("9999-12-01")? };
+    let months = session.fingerprints(always)?;
+    let mut total = Fingerprint::default();
+    months.values().for_each(|month| total.merge(*month));
+    let (Some(first), Some(last)) = (months.keys().next(), months.keys().next_back()) else {
+        return Ok(Finding::warn("the table is empty", "load invoices into it, for example with populate_tables"));
+    };
+    Ok(Finding::ok(format!(
+        "{} invoices in {}, {first} to {last}, {} in all; every date and amount is exact",
+        text::grouped(total.rows),
+        text::count(months.len(), "month"),
+        text::grouped(money::format(total.amount, session.money.scale)),
+    )))
+}
+
+fn month(text: &str) -> Result<Month> {
+    text.parse().map_err(|error| Error::bug("a constant is not a month").because(error))
+}
+
+fn date_index(path: &Path, args: &SourceArgs) -> Result<Finding> {
+    let column = &args.columns.issue_date_column;
+    let (_, table) = args.table_parts()?;
+    let sql = "select l.name from pragma_index_list(?1) l join pragma_index_info(l.name) i \
+         where i.seqno = 0 and l.partial = 0 and i.name = ?2 collate nocase limit 1";
+    let names = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|connection| {
+        let mut statement = connection.prepare(sql)?;
+        let names = statement.query_map([table, column], |row| row.get::<_, String>(0))?;
+        names.collect::<Result<Vec<String>, _>>()
+    });
+    let names = names.map_err(|error| failed("cannot look up the indexes", error))?;
+    Ok(match names.first() {
+        Some(name) => Finding::ok(name.as_str()),
+        None => Finding::warn(
+            format!("no index on {column}: every run reads the whole table"),
+            format!("create index on it: create index {} on {} ({})", quote(&format!("{table}_{column}")), quote(table), quote(column)),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::check::{failure, tally};
+    use crate::testing::Demo;
+
+    fn check_demo(demo: &Demo) -> Vec<crate::doctor::check::Check> {
+        let mut checks = Checks::new("source");
+        check(&demo.database, &demo.source_args(), &mut checks);
+        checks.into_inner()
+    }
+
+    #[test]
+    fn a_good_file_lacks_only_the_index_and_then_nothing() {
+        let demo = Demo::new();
+        assert_eq!(tally(&check_demo(&demo)), [2, 1, 0]);
+        demo.execute("create index by_date on invoices (issue_date)");
+        assert_eq!(tally(&check_demo(&demo)), [3, 0, 0]);
+    }
+
+    #[test]
+    fn a_float_amount_and_a_missing_date_are_found_before_a_run() {
+        for statement in ["update invoices set amount_usd = 0.5 where invoice_id = 2", "update invoices set issue_date = null where invoice_id = 3"] {
+            let demo = Demo::new();
+            demo.execute(statement);
+            assert_eq!(failure(&check_demo(&demo)).unwrap().kind(), invoices::Kind::Config);
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_one_failure() {
+        let demo = Demo::new();
+        std::fs::remove_file(&demo.database).unwrap();
+        assert_eq!(tally(&check_demo(&demo)), [0, 0, 1]);
+    }
+}

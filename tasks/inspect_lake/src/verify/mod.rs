@@ -1,0 +1,129 @@
+//! `verify`: the source, the `invoices` objects and `invoice_by_business`, each added up from
+//! scratch and compared month by month. No footer, record or ETag is taken for the content.
+
+mod layout;
+mod month;
+mod read;
+mod report;
+mod verdict;
+
+use crate::args::VerifyArgs;
+use crate::table::Form;
+use futures::{StreamExt, TryStreamExt, stream};
+use invoices::Result;
+use invoices::source::Source;
+use invoices::task::Progress;
+use month::{MonthReader, MonthState};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+/// Months under way at once; what bounds memory is the reader's budget.
+const MONTHS_AT_ONCE: usize = 4;
+
+/// Compares the window's months.
+///
+/// # Errors
+/// Refused when anything differs; retry and configuration as the contract says.
+pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
+    let lake = args.lake.open()?;
+    let window = args.window.window();
+    let mut source = Source::open(&args.source)?;
+    let snapshot = source.snapshot().clone();
+    let money = source.money();
+    let fingerprints = source.fingerprints(window)?;
+    // The snapshot holds back vacuum in the source, and the lake may take its time.
+    drop(source);
+
+    let reader = MonthReader::new(lake, money);
+    let progress = Progress::new("months", window.len() as u64);
+    let states = stream::iter(window.months())
+        .map(|month| {
+            let expected = fingerprints.get(&month).copied().unwrap_or_default();
+            reader.read(month, expected)
+        })
+        .buffered(MONTHS_AT_ONCE)
+        .inspect(|_| progress.add(1));
+    let states: Vec<MonthState> = runtime.block_on(states.try_collect())?;
+    drop(progress);
+
+    report::show(&states, money, form, args.quiet);
+    report::result(&states, money, &snapshot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Demo;
+    use invoices::Kind;
+    use invoices::lake::names::Table;
+
+    fn verify(demo: &Demo) -> Result<Value> {
+        run(&demo.verify_args(), Form::Json, &demo.runtime())
+    }
+
+    /// The sentence and the facts of a difference.
+    fn difference(demo: &Demo) -> (String, Value) {
+        let error = verify(demo).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused, "{error}");
+        (error.to_string(), error.facts().unwrap().clone())
+    }
+
+    #[test]
+    fn a_lake_that_is_what_the_source_says_passes_and_empty_months_are_fine() {
+        let demo = Demo::published();
+        let facts = verify(&demo).unwrap();
+        assert_eq!(facts["months_differ"], 0);
+        assert_eq!(facts["months"].as_array().unwrap().len(), 3);
+        assert_eq!((facts["rows"].as_u64(), facts["amount_usd"].as_str()), (Some(40), Some("-12.20")));
+    }
+
+    #[test]
+    fn a_tampered_object_with_an_honest_footer_is_found() {
+        let demo = Demo::published();
+        demo.tamper_with_invoices("2026-01-01", |invoices| invoices.amount.swap(0, 1));
+        let (sentence, facts) = difference(&demo);
+        assert!(sentence.starts_with("1 of 3 months differs: 2026-01-01"), "{sentence}");
+        assert!(sentence.contains("not what its footer proves"), "{sentence}");
+        assert_eq!(facts["months"][2]["agree"], false);
+        assert_eq!(facts["months"][1]["agree"], true);
+    }
+
+    #[test]
+    fn an_invoice_added_to_the_source_is_a_difference_that_a_run_mends() {
+        let demo = Demo::published();
+        demo.execute("insert into invoices values (999, '2025-12-24 12:00:00', 1, 2, '1.00')");
+        let (sentence, _) = difference(&demo);
+        assert!(sentence.contains("the source has changed since"), "{sentence}");
+    }
+
+    #[test]
+    fn a_lost_business_is_a_difference() {
+        let demo = Demo::published();
+        let folder = "invoice_by_business/issue_date_yearmonth=2025-12-01/business_id=1/part-0.parquet";
+        demo.delete(folder);
+        let (sentence, facts) = difference(&demo);
+        assert!(sentence.contains("invoice_by_business"), "{sentence}");
+        let problems = facts["months"][1]["problems"].to_string();
+        assert!(problems.contains("issued") && problems.contains("commit record"), "{problems}");
+    }
+
+    #[test]
+    fn what_does_not_belong_and_what_is_no_parquet_is_named() {
+        let demo = Demo::published();
+        demo.put("invoices/issue_date_yearmonth=2026-01-01/part-1.parquet", b"PAR1");
+        demo.put("invoice_by_business/issue_date_yearmonth=2026-01-01/business_id=2/part-0.parquet", b"junk");
+        let (_, facts) = difference(&demo);
+        let problems = facts["months"][2]["problems"].to_string();
+        assert!(problems.contains("part-1.parquet does not belong"), "{problems}");
+        assert!(problems.contains("business_id=2/part-0.parquet cannot be read"), "{problems}");
+    }
+
+    #[test]
+    fn a_missing_record_and_a_missing_table_are_differences() {
+        let demo = Demo::published();
+        demo.delete("_commits/invoices/issue_date_yearmonth=2026-01-01.json");
+        assert!(difference(&demo).0.contains("invoices has no commit record"));
+        let demo = Demo::new();
+        assert!(difference(&demo).0.contains(&format!("nothing in {}", Table::Invoices)));
+    }
+}

@@ -1,0 +1,44 @@
+//! `populate_tables`: fills the source tables `customers` and `invoices`, from a seed or from files.
+//!
+//! # Layout
+//! * [`args`]: flags and help.
+//! * [`generate`]: customers and invoices out of a seed; pure, and the same on every machine.
+//! * [`files`]: customers and invoices out of CSV files, every bad line named.
+//! * [`target`]: the two databases; each loads everything in one transaction or nothing.
+//! * [`fill`]: what is loaded, in which order.
+//! * [`summary`]: what was added, for the result line.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod args;
+mod customer;
+mod files;
+mod fill;
+mod generate;
+mod summary;
+mod target;
+
+pub use args::Args;
+pub use customer::Customer;
+
+use invoices::Result;
+use invoices::money::MoneyType;
+use invoices::source::SourceUrl;
+use invoices::task::Task;
+
+/// The type of `invoices.amount_usd`.
+pub const CENTS: MoneyType = MoneyType { precision: 12, scale: 2 };
+
+/// Runs the task; see the crate documentation.
+///
+/// # Errors
+/// Refused for bad lines and for rows that the tables' constraints don't allow; retry,
+/// configuration and usage as the contract says. Nothing is loaded then.
+pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
+    args.check()?;
+    let summary = match args.source.parse()? {
+        SourceUrl::Postgres(url) => target::postgres::load(&url, |target| fill::fill(target, args, task))?,
+        SourceUrl::Sqlite(path) => target::sqlite::load(&path, |target| fill::fill(target, args, task))?,
+    };
+    Ok(summary.into_json())
+}

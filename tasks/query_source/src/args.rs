@@ -1,0 +1,108 @@
+//! Flags and help of `query_source`.
+
+use clap::{Parser, ValueEnum};
+use invoices::source::SourceArgs;
+use invoices::task::args::{LakeArgs, WindowArgs};
+use invoices::task::{CommonArgs, TaskArgs};
+
+const EXAMPLES: &str = "\
+Examples:
+  The last 12 months up to January 2026, from Postgres into S3 (password from PGPASSWORD):
+    query_source --source postgres://invoice_reader@db:5432/shop --lake s3://de-challenge \\
+                 --as-of 2026-01-31 --months 12
+  See first what would be read and replaced:
+    query_source … --dry-run
+  A table with other names:
+    query_source … --table billing.docs --invoice-id-column doc_no --issue-date-column issued_at
+  Verified TLS:
+    query_source --source 'postgres://reader@db/shop?sslmode=verify-full&sslrootcert=/etc/ca.pem' …
+  An embedded database into a local folder:
+    query_source --source sqlite:demo/invoices.db --lake file:///tmp/lake --as-of 2026-01-31
+
+Exit codes: 0 done, 2 usage, 65 data refused, 70 bug, 75 try again, 78 configuration.";
+
+/// Copies the invoices of the last N months from the source database to the lake, one Parquet
+/// object per month, and proves every month against the source before it is published.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    #[command(flatten)]
+    pub window: WindowArgs,
+
+    /// Which months to read again
+    #[arg(long, env = "REFRESH", value_enum, default_value_t = Refresh::Changed)]
+    pub refresh: Refresh,
+
+    /// Connections that read in parallel, all in one snapshot
+    #[arg(long, env = "CONNECTIONS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "N")]
+    pub connections: u16,
+
+    /// Memory for months being written; a window that needs more is read in several passes
+    #[arg(long, env = "MEMORY_BUDGET", default_value = "256MiB", value_parser = parse_bytes, value_name = "SIZE")]
+    pub memory_budget: u64,
+
+    /// Say what would be read and replaced, and change nothing
+    #[arg(long, env = "DRY_RUN")]
+    pub dry_run: bool,
+
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+impl TaskArgs for Args {
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+}
+
+/// Which months of the window are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Refresh {
+    /// Months whose rows, sum or row hashes in the source differ from what the lake has
+    Changed,
+    /// All months of the window
+    Window,
+    /// The newest month, and months that the lake lacks
+    Latest,
+}
+
+/// Smallest budget that leaves room for one month.
+const BUDGET_MIN: u64 = 32 << 20;
+
+/// `256MiB`, `1GiB`, `300MB` or plain bytes.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 1_000_000_000), ("MB", 1_000_000), ("B", 1)];
+    let (number, unit) = units
+        .iter()
+        .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, *unit)))
+        .unwrap_or((text, 1_u64));
+    let bytes = number.trim().parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
+    match bytes {
+        Some(bytes) if bytes >= BUDGET_MIN => Ok(bytes),
+        Some(_) => Err("at least 32MiB are needed".to_owned()),
+        None => Err("use a size such as 256MiB or 1GiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_what_they_say() {
+        assert_eq!(parse_bytes("256MiB"), Ok(256 << 20));
+        assert_eq!(parse_bytes("300MB"), Ok(300_000_000));
+        assert!(parse_bytes("1MiB").is_err());
+        assert!(parse_bytes("many").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+}

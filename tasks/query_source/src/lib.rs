@@ -1,0 +1,107 @@
+//! `query_source`: from the invoice table to the lake's table `invoices`, one object per month.
+//!
+//! # Layout
+//! * [`args`]: flags and help.
+//! * [`plan`]: which months must be read (pure).
+//! * [`extract`]: ConnectorX reads rows in one shared snapshot and routes them to their months.
+//! * [`month_writer`]: one month's Parquet, streamed into its upload.
+//! * [`publish`]: proof, atomic put, commit record; older runs never hide newer ones.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod args;
+mod extract;
+mod month_writer;
+mod plan;
+mod publish;
+mod report;
+
+pub use args::Args;
+
+use extract::Extraction;
+use invoices::lake::names::{self, Table};
+use invoices::lake::{Lake, Object};
+use invoices::source::{MonthFingerprints, Source};
+use invoices::task::Task;
+use invoices::{Error, Month, Result, failpoint};
+use plan::{Known, Plan};
+use publish::Published;
+use report::Report;
+use std::collections::BTreeMap;
+
+/// Fresh snapshots taken when a newer run overtakes this one.
+const ATTEMPTS: usize = 3;
+
+/// Runs the task; see the crate documentation.
+///
+/// # Errors
+/// Refused when what was written is not what the source says; retry, configuration and usage as the
+/// contract says.
+pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
+    let lake = args.lake.open()?;
+    for attempt in 1..=ATTEMPTS {
+        match run_once(args, task, &lake)? {
+            Some(report) => return Ok(report.into_json()),
+            None => tracing::warn!(attempt, "a newer run committed meanwhile; reading again"),
+        }
+    }
+    Err(Error::retry("other runs keep committing the same months; run again when they are done"))
+}
+
+/// One attempt in one snapshot; none when a newer run overtook it.
+fn run_once(args: &Args, task: &Task, lake: &Lake) -> Result<Option<Report>> {
+    let mut source = Source::open(&args.source)?;
+    failpoint!("query::after_snapshot");
+    let window = args.window.window();
+    let known = task.block_on(known_months(lake))?;
+    let mut report = Report::new(window, &source);
+
+    let cold = plan::nothing_known(window, &known, source.money());
+    let compares = args.refresh == args::Refresh::Changed && !cold;
+    let fingerprints = if compares || args.dry_run { Some(source.fingerprints(window)?) } else { None };
+    let plan = Plan::new(args.refresh, window, &known, fingerprints.as_ref(), source.money());
+    report.planned(&plan);
+    if args.dry_run {
+        report.explain(&plan, &known, &fingerprints.unwrap_or_default());
+        return Ok(Some(report));
+    }
+    for months in plan.passes(args.memory_budget) {
+        task.check_stop()?;
+        let Extraction { fingerprints, writers } =
+            extract::extract(args, task, lake, &mut source, &months, fingerprints.as_ref())?;
+        failpoint!("query::after_extract");
+        let proven = publish::prove(writers, &fingerprints, source.money());
+        let writers = proven.map_err(|failure| task.block_on(failure.abort()))?;
+        for writer in writers {
+            task.check_stop()?;
+            match task.block_on(publish::publish(lake, task, &source, writer))? {
+                Published::Written { fingerprint, bytes } => report.wrote(&fingerprint, bytes),
+                Published::Emptied => report.emptied(),
+                Published::Overtaken => return Ok(None),
+            }
+        }
+    }
+    Ok(Some(report))
+}
+
+/// What the lake has of each month: its objects and its last commit record.
+async fn known_months(lake: &Lake) -> Result<BTreeMap<Month, Known>> {
+    let mut known: BTreeMap<Month, Known> = BTreeMap::new();
+    for (partition, record) in lake.read_commits(Table::Invoices).await? {
+        if let Some(month) = names::month_of(&partition) {
+            known.entry(month).or_default().record = Some(record);
+        }
+    }
+    let objects: Vec<Object> = lake.list(Table::Invoices.folder()).await?;
+    for object in objects {
+        if let Some(month) = names::month_of(&object.path) {
+            known.entry(month).or_default().objects.push(object);
+        }
+    }
+    Ok(known)
+}
+
+/// Fingerprint of a month, zero for a month without invoices.
+fn fingerprint_of(fingerprints: &MonthFingerprints, month: Month) -> invoices::Fingerprint {
+    fingerprints.get(&month).copied().unwrap_or_default()
+}

@@ -1,0 +1,123 @@
+//! From written months to published ones: proof first, then one atomic put, the commit record last.
+
+use crate::fingerprint_of;
+use crate::month_writer::MonthWriter;
+use crate::plan::LAYOUT;
+use futures::future::join_all;
+use invoices::fingerprint::FingerprintRecord;
+use invoices::lake::commit::{CommitRecord, now_text};
+use invoices::lake::names::{self, Table};
+use invoices::lake::{Lake, Object};
+use invoices::money::MoneyType;
+use invoices::source::{MonthFingerprints, Source};
+use invoices::task::Task;
+use invoices::{Error, Fingerprint, Result, failpoint};
+use std::collections::BTreeMap;
+
+/// What became of one month.
+pub enum Published {
+    Written { fingerprint: Fingerprint, bytes: u64 },
+    /// The month has no invoices (any more); its object is gone.
+    Emptied,
+    /// A run with a newer snapshot has the month.
+    Overtaken,
+}
+
+/// Months that can't be published, with the reason.
+pub struct Failure {
+    writers: Vec<MonthWriter>,
+    error: Error,
+}
+
+impl Failure {
+    pub fn new(writers: Vec<MonthWriter>, error: Error) -> Self {
+        Self { writers, error }
+    }
+
+    /// Removes the unfinished uploads and returns the reason.
+    pub async fn abort(self) -> Error {
+        join_all(self.writers.into_iter().map(MonthWriter::abort)).await;
+        self.error
+    }
+}
+
+/// Compares every month that was written with what the source says it holds.
+pub fn prove(
+    writers: Vec<MonthWriter>,
+    expected: &MonthFingerprints,
+    money: MoneyType,
+) -> Result<Vec<MonthWriter>, Failure> {
+    let differs = writers.iter().find_map(|writer| {
+        let expected = fingerprint_of(expected, writer.month);
+        let difference = writer.fingerprint.difference(&expected, money.scale);
+        (writer.fingerprint != expected).then(|| format!("month {}: read {difference}", writer.month))
+    });
+    match differs {
+        None => Ok(writers),
+        Some(text) => Err(Failure { writers, error: Error::refused(format!("{text}; nothing was published")) }),
+    }
+}
+
+/// Publishes one proven month.
+pub async fn publish(lake: &Lake, task: &Task, source: &Source, writer: MonthWriter) -> Result<Published> {
+    let partition = names::month_partition(writer.month);
+    if overtaken(lake, &partition, source).await? {
+        writer.abort().await;
+        return Ok(Published::Overtaken);
+    }
+    let (month, fingerprint, path) = (writer.month, writer.fingerprint, writer.path());
+    failpoint!("query::before_put");
+    let object = writer.finish(source.snapshot()).await?;
+    failpoint!("query::after_put");
+    if object.is_none() {
+        lake.delete(&path).await?;
+    }
+    // Stopped between the first look and the put, this run may have put its older rows over newer
+    // ones; the newer run's record tells, and a fresh snapshot mends it.
+    if overtaken(lake, &partition, source).await? {
+        return Ok(Published::Overtaken);
+    }
+    let record = record(task, source, &partition, &fingerprint, object.as_ref());
+    failpoint!("query::before_record");
+    lake.write_commit(Table::Invoices, &record).await?;
+    failpoint!("query::after_record");
+    if lake.head(&path).await? != object {
+        return Ok(Published::Overtaken);
+    }
+    tracing::debug!(rows = fingerprint.rows, "published {month}");
+    Ok(match object {
+        Some(object) => Published::Written { fingerprint, bytes: object.size },
+        None => Published::Emptied,
+    })
+}
+
+/// Whether a run with a newer snapshot has committed the month.
+async fn overtaken(lake: &Lake, partition: &str, source: &Source) -> Result<bool> {
+    let record = lake.read_commit(Table::Invoices, partition).await?;
+    let mine = source.snapshot();
+    Ok(record.is_some_and(|record| {
+        record.snapshot.source == mine.source && record.snapshot.is_newer_than(mine)
+    }))
+}
+
+fn record(
+    task: &Task,
+    source: &Source,
+    partition: &str,
+    fingerprint: &Fingerprint,
+    object: Option<&Object>,
+) -> CommitRecord {
+    CommitRecord {
+        table: Table::Invoices.name().to_owned(),
+        partition: partition.to_owned(),
+        rows: fingerprint.rows,
+        invoices: FingerprintRecord::new(fingerprint, source.money().scale),
+        money: source.money(),
+        snapshot: source.snapshot().clone(),
+        inputs: BTreeMap::new(),
+        options: LAYOUT.to_owned(),
+        objects: object.into_iter().map(Into::into).collect(),
+        committed_at: now_text(),
+        program: task.program(),
+    }
+}
