@@ -116,7 +116,13 @@ impl From<::parquet::errors::ParquetError> for Error {
 
 impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {
-        Error::bug("columns do not fit their schema").because(error)
+        match error {
+            // What the reader says of a damaged file comes wrapped.
+            arrow::error::ArrowError::ParquetError(text) => {
+                Error::refused(format!("a Parquet file cannot be read or written: {text}"))
+            }
+            other => Error::bug("columns do not fit their schema").because(other),
+        }
     }
 }
 

@@ -1,0 +1,73 @@
+//! `aggregate_by_business`: from the lake's invoices to staged statistics per business.
+//!
+//! # Layout
+//! * [`args`]: flags and help.
+//! * [`month`], [`window`]: one partition each, from its inputs to its commit record.
+//! * [`staging`]: what the two have in common.
+//! * [`group`], [`pairs`], [`merge`]: the grouping in Polars (no I/O).
+//! * [`totals`]: what was grouped adds up to what was read (no I/O).
+//! * [`engine`]: how Polars is called.
+//!
+//! Architecture invariant: invoices are read once, month by month; the window is a merge of months.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod args;
+mod engine;
+mod group;
+mod merge;
+mod month;
+mod pairs;
+mod report;
+mod staging;
+mod totals;
+mod window;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use args::Args;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use invoices::lake::Lake;
+use invoices::task::{Progress, Task};
+use invoices::{Error, Result, Window};
+use month::StagedMonth;
+use serde_json::Value;
+
+/// Months being grouped at once: one is read from the lake while another keeps the cores busy.
+const MONTHS_AT_ONCE: usize = 2;
+
+/// Runs the task; see the crate documentation.
+///
+/// # Errors
+/// Refused when the statistics do not add up to the invoices' proof; configuration when a month was
+/// not extracted; retry as the contract says.
+pub fn run(args: &Args, task: &Task) -> Result<Value> {
+    let lake = args.lake.open()?;
+    task.block_on(aggregate(&lake, args.window.window(), &task.program()))
+}
+
+async fn aggregate(lake: &Lake, window: Window, program: &str) -> Result<Value> {
+    for attempt in 1..=staging::ATTEMPTS {
+        let months = stage_months(lake, window, program).await?;
+        if let Some(staged) = window::stage(lake, window, &months, program).await? {
+            return report::line(window, &months, &staged);
+        }
+        tracing::warn!(attempt, "another run staged a month meanwhile; merging again");
+    }
+    Err(Error::retry("other runs keep staging months of the same window; run again when they are done"))
+}
+
+/// All months of the window, oldest first, brought up to date.
+async fn stage_months(lake: &Lake, window: Window, program: &str) -> Result<Vec<StagedMonth>> {
+    let progress = Progress::new("months", window.len() as u64);
+    stream::iter(window.months())
+        .map(|month| month::stage(lake, month, program))
+        .buffered(MONTHS_AT_ONCE)
+        .inspect_ok(|_| progress.add(1))
+        .try_collect()
+        .await
+}

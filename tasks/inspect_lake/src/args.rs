@@ -21,7 +21,8 @@ Exit codes: 0 done, 2 usage, 65 source and lake differ, 70 bug, 75 try again, 78
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
   From Postgres to S3 (password from PGPASSWORD, credentials from AWS_*):
-    inspect_lake doctor --source 'postgres://invoice_reader@db/shop?sslmode=verify-full' --lake s3://de-challenge
+    inspect_lake doctor --source 'postgres://invoice_reader@db/shop?sslmode=verify-full' \\
+                        --lake s3://de-challenge
   An embedded database and a local folder:
     inspect_lake doctor --source sqlite:demo/invoices.db --lake file:///tmp/lake
   Only what needs attention:

@@ -24,8 +24,9 @@ mod verify;
 pub use args::Args;
 
 use args::Command;
-use invoices::Result;
-use invoices::task::Task;
+use invoices::lake::Lake;
+use invoices::task::{LakeArgs, Task};
+use invoices::{Error, Result};
 
 /// Runs the subcommand; see the crate documentation.
 ///
@@ -38,5 +39,18 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
         Command::Doctor(args) => doctor::run(args, form, &task.runtime),
         Command::Verify(args) => verify::run(args, form, &task.runtime),
         Command::Status(args) => status::run(args, form, &task.runtime),
+    }
+}
+
+/// Opens a lake to be read. A local one must be there: opening makes the folder, and a misspelt path
+/// would then be a new and empty lake.
+fn open_existing(args: &LakeArgs) -> Result<Lake> {
+    let url = url::Url::parse(&args.lake).ok().filter(|url| url.scheme() == "file");
+    match url.and_then(|url| url.to_file_path().ok()) {
+        Some(folder) if !folder.is_dir() => Err(Error::config(format!(
+            "there is no lake at {}; correct LAKE_URL, or run query_source to make one",
+            args.lake
+        ))),
+        _ => args.open(),
     }
 }

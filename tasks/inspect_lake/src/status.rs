@@ -5,6 +5,7 @@ use crate::args::StatusArgs;
 use crate::table::{Form, Sheet, Tone, judged, number, plain};
 use crate::text;
 use chrono::{DateTime, Utc};
+use comfy_table::Cell;
 use invoices::Result;
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::Table;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use tokio::runtime::Runtime;
 
 pub fn run(args: &StatusArgs, form: Form, runtime: &Runtime) -> Result<Value> {
-    let lake = args.lake.open()?;
+    let lake = crate::open_existing(&args.lake)?;
     let now = Utc::now();
     let mut partitions = Vec::new();
     for table in Table::ALL {
@@ -142,29 +143,43 @@ fn show(table: Table, partitions: &[Partition], form: Form, now: DateTime<Utc>) 
     if partitions.is_empty() {
         return;
     }
-    let header = ["partition", "rows", "amount", "objects", "size", "snapshot", "taken", "committed", "age", "by", "state"];
+    let header =
+        ["partition", "rows", "amount", "objects", "size", "LSN", "taken", "committed", "age", "by", "state"];
     let mut sheet = Sheet::new(table.name(), &header);
     for partition in partitions {
-        let (word, tone) = partition.state().word();
-        let mut cells = vec![plain(&partition.name)];
-        match &partition.record {
-            Some(record) => cells.extend([number(text::grouped(record.rows)), number(text::grouped(&record.invoices.amount))]),
-            None => cells.extend([number("?"), number("?")]),
-        }
-        cells.extend([number(text::grouped(partition.objects.len())), number(text::size(partition.bytes()))]);
-        match &partition.record {
-            Some(record) => {
-                let snapshot = &record.snapshot;
-                let age = age_seconds(record, now).map_or_else(|| "?".to_owned(), text::age);
-                cells.push(plain(format!("{} {}", snapshot.snapshot, text::lsn(snapshot.lsn)).trim()));
-                cells.extend([plain(text::time(snapshot.taken_at_us)), plain(&record.committed_at), number(age), plain(&record.program)]);
-            }
-            None => cells.extend(["", "", "", "", ""].map(plain)),
-        }
-        cells.push(judged(word, tone));
-        sheet.add(cells);
+        sheet.add(row(partition, now));
     }
     sheet.print();
+}
+
+fn row(partition: &Partition, now: DateTime<Utc>) -> Vec<Cell> {
+    // The column's name is the same in every row; the values tell partitions apart.
+    let values: Vec<&str> = partition.name.split(['/', '=']).skip(1).step_by(2).collect();
+    let name = if values.is_empty() { partition.name.clone() } else { values.join(" / ") };
+    let (word, tone) = partition.state().word();
+    let (objects, size) = (text::grouped(partition.objects.len()), text::size(partition.bytes()));
+    let Some(record) = &partition.record else {
+        let mut cells = vec![plain(name), number("?"), number("?"), number(objects), number(size)];
+        cells.extend(["?", "?", "?", "?", "?"].map(plain));
+        cells.push(judged(word, tone));
+        return cells;
+    };
+    // A SQLite file has no write-ahead log position.
+    let position = if record.snapshot.lsn == 0 { String::new() } else { text::lsn(record.snapshot.lsn) };
+    let committed = DateTime::parse_from_rfc3339(&record.committed_at);
+    vec![
+        plain(name),
+        number(text::grouped(record.rows)),
+        number(text::grouped(&record.invoices.amount)),
+        number(objects),
+        number(size),
+        plain(position),
+        plain(text::minute(record.snapshot.taken_at_us)),
+        plain(committed.map_or_else(|_| "?".to_owned(), |time| text::minute(time.timestamp_micros()))),
+        number(age_seconds(record, now).map_or_else(|| "?".to_owned(), text::age)),
+        plain(&record.program),
+        judged(word, tone),
+    ]
 }
 
 fn log(table: Table, partition: &Partition) {
@@ -190,9 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_does_not_exist_is_not_made() {
+        let mut args = Demo::new().status_args();
+        args.lake.lake.push_str("/nowhere");
+        let error = run(&args, Form::Json, &Runtime::new().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), invoices::Kind::Config);
+        assert!(!std::path::Path::new(args.lake.lake.trim_start_matches("file://")).exists());
+    }
+
+    #[test]
     fn every_partition_is_as_recorded_after_a_run_and_businesses_are_added_up() {
         let facts = status(&Demo::published());
-        assert_eq!((facts["partitions_in_all"].as_u64(), facts["partitions_as_recorded"].as_u64()), (Some(4), Some(4)));
+        assert_eq!(
+            (facts["partitions_in_all"].as_u64(), facts["partitions_as_recorded"].as_u64()),
+            (Some(4), Some(4))
+        );
         let by_business = &facts["partitions"][2];
         assert_eq!(by_business["table"], "invoice_by_business");
         assert_eq!(by_business["partition"], "issue_date_yearmonth=2025-12-01");
@@ -205,9 +232,16 @@ mod tests {
         demo.delete("invoices/issue_date_yearmonth=2025-12-01/part-0.parquet");
         demo.put("invoices/issue_date_yearmonth=2026-01-01/part-0.parquet", b"other");
         demo.delete("_commits/invoice_by_business/issue_date_yearmonth=2026-01-01.json");
-        let states: Vec<Value> =
-            status(&demo)["partitions"].as_array().unwrap().iter().map(|partition| partition["state"].clone()).collect();
-        assert_eq!(states, ["objects are gone", "objects differ from the record", "as recorded", "no commit record"]);
+        let states: Vec<Value> = status(&demo)["partitions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|partition| partition["state"].clone())
+            .collect();
+        assert_eq!(
+            states,
+            ["objects are gone", "objects differ from the record", "as recorded", "no commit record"]
+        );
     }
 
     #[test]

@@ -42,8 +42,11 @@ impl Sheet {
         self.table.add_row(cells);
     }
 
-    /// Writes the table; that nobody reads stderr is no reason to fail.
+    /// Writes the table unless it is empty; that nobody reads stderr is no reason to fail.
     pub fn print(&self) {
+        if self.table.is_empty() {
+            return;
+        }
         let mut stderr = std::io::stderr().lock();
         let _ = writeln!(stderr, "{}\n{}\n", self.title, self.table.trim_fmt());
     }

@@ -9,7 +9,9 @@ use invoices::lake::commit::{CommitRecord, SourceSnapshot, now_text};
 use invoices::lake::names::{self, PartitionBy, Table};
 use invoices::lake::{Lake, Object};
 use invoices::money::{self, MoneyType};
-use invoices::parquet::{Proof, invoice_batch, invoice_properties, invoice_schema, read_invoices, read_proof};
+use invoices::parquet::{
+    Proof, invoice_batch, invoice_properties, invoice_schema, read_invoices, read_proof,
+};
 use invoices::source::SourceArgs;
 use invoices::task::LakeArgs;
 use invoices::{Fingerprint, Invoice, InvoiceColumns, Month};
@@ -36,13 +38,15 @@ impl Demo {
         let database = folder.path().join("invoices.db");
         let lake = Lake::open(&format!("file://{}/lake", folder.path().display())).unwrap();
         let demo = Self { folder, database, lake };
-        demo.execute("create table invoices (invoice_id integer primary key, issue_date text, issuer_id integer, receiver_id integer, amount_usd text)");
+        demo.execute("create table invoices (invoice_id integer primary key, issue_date text, issuer_id integer, receiver_id integer, amount_usd)");
         let business = |id: Option<i64>| id.map_or("null".to_owned(), |id| id.to_string());
+        let mut inserts = String::from("begin;");
         for month in MONTHS {
             for invoice in invoices_of(month.parse().unwrap()).iter() {
-                let date = chrono::DateTime::from_timestamp_micros(invoice.issue_date_us).unwrap().naive_utc();
-                demo.execute(&format!(
-                    "insert into invoices values ({}, '{}', {}, {}, '{}')",
+                let date =
+                    chrono::DateTime::from_timestamp_micros(invoice.issue_date_us).unwrap().naive_utc();
+                inserts.push_str(&format!(
+                    "insert into invoices values ({}, '{}', {}, {}, '{}');",
                     invoice.invoice_id,
                     date.format("%Y-%m-%d %H:%M:%S"),
                     business(invoice.issuer_id),
@@ -51,6 +55,7 @@ impl Demo {
                 ));
             }
         }
+        demo.execute(&(inserts + "commit"));
         demo
     }
 
@@ -78,6 +83,10 @@ impl Demo {
         self.runtime().block_on(self.lake.put(path, Bytes::copy_from_slice(bytes))).unwrap()
     }
 
+    pub fn get(&self, path: &str) -> Bytes {
+        self.runtime().block_on(self.lake.get(path)).unwrap().unwrap().1
+    }
+
     pub fn delete(&self, path: &str) {
         self.runtime().block_on(self.lake.delete(path)).unwrap();
     }
@@ -85,7 +94,7 @@ impl Demo {
     /// Changes rows and keeps the footer's proof and the commit record as they were.
     pub fn tamper_with_invoices(&self, month: &str, change: impl Fn(&mut InvoiceColumns)) {
         let path = names::object(Table::Invoices, &names::month_partition(month.parse().unwrap()));
-        let (_, bytes) = self.runtime().block_on(self.lake.get(&path)).unwrap().unwrap();
+        let bytes = self.get(&path);
         let proof = read_proof(&bytes).unwrap().unwrap();
         let mut columns = InvoiceColumns::default();
         read_invoices(bytes, |batch| batch.iter().for_each(|invoice| columns.push(invoice))).unwrap();
@@ -120,7 +129,10 @@ impl Demo {
             .iter()
             .map(|(business, totals)| {
                 let below = format!("{partition}/{}", PartitionBy::Business.folder(*business));
-                self.put(&names::object(Table::ByBusiness, below.trim_end_matches('/')), &business_object(*totals))
+                self.put(
+                    &names::object(Table::ByBusiness, below.trim_end_matches('/')),
+                    &business_object(*totals),
+                )
             })
             .collect();
         objects.sort_by(|a, b| a.path.cmp(&b.path));

@@ -57,6 +57,12 @@ pub fn time(timestamp_us: i64) -> String {
         .map_or_else(String::new, |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
+/// `2026-01-31 09:05` in UTC, for tables.
+pub fn minute(timestamp_us: i64) -> String {
+    DateTime::from_timestamp_micros(timestamp_us)
+        .map_or_else(String::new, |time| time.format("%Y-%m-%d %H:%M").to_string())
+}
+
 /// `1 month`, `3 months`.
 pub fn count(number: usize, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
@@ -68,7 +74,9 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped_before_the_point_only() {
-        for (number, text) in [("0", "0"), ("999", "999"), ("1000", "1,000"), ("-123456.7890", "-123,456.7890")] {
+        for (number, text) in
+            [("0", "0"), ("999", "999"), ("1000", "1,000"), ("-123456.7890", "-123,456.7890")]
+        {
             assert_eq!(grouped(number), text);
         }
     }

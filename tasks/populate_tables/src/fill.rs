@@ -7,7 +7,7 @@ use crate::generate::{self, Plan};
 use crate::summary::Summary;
 use crate::target::Target;
 use crate::{CENTS, Customer};
-use invoices::task::{Progress, Task};
+use invoices::task::{Progress, check_stop};
 use invoices::{Error, Invoice, Result, failpoint};
 use std::path::Path;
 
@@ -18,20 +18,20 @@ const PROGRESS_ROWS: u64 = 1024;
 ///
 /// # Errors
 /// See [`crate::run`]; the transaction must not be committed then.
-pub fn fill(target: &mut dyn Target, args: &Args, task: &Task) -> Result<Summary> {
+pub fn fill(target: &mut dyn Target, args: &Args) -> Result<Summary> {
     let mut summary = Summary::default();
     if let Some(path) = &args.customers_csv {
-        add_customers(target, task, &mut summary, open(path)?)?;
+        add_customers(target, &mut summary, open(path)?)?;
     }
     if let Some(wanted) = args.customers {
-        top_up_customers(target, args, task, &mut summary, wanted)?;
+        top_up_customers(target, args, &mut summary, wanted)?;
     }
     failpoint!("populate::after_customers");
     if let Some(path) = &args.invoices_csv {
-        add_invoices(target, task, &mut summary, open(path)?)?;
+        add_invoices(target, &mut summary, open(path)?)?;
     }
     if let Some(count) = args.invoices.filter(|&count| count > 0) {
-        generate_invoices(target, args, task, &mut summary, count)?;
+        generate_invoices(target, args, &mut summary, count)?;
     }
     failpoint!("populate::before_commit");
     Ok(summary)
@@ -43,13 +43,7 @@ fn open<R: files::Record>(path: &Path) -> Result<Rows<R>> {
 }
 
 /// Adds customers until there are `wanted`; none when there are as many already.
-fn top_up_customers(
-    target: &mut dyn Target,
-    args: &Args,
-    task: &Task,
-    summary: &mut Summary,
-    wanted: u64,
-) -> Result<()> {
+fn top_up_customers(target: &mut dyn Target, args: &Args, summary: &mut Summary, wanted: u64) -> Result<()> {
     let existing = target.customers()?;
     let missing = wanted.saturating_sub(existing.rows);
     if missing == 0 {
@@ -59,16 +53,10 @@ fn top_up_customers(
     tracing::info!(existing = existing.rows, "adding {missing} customers");
     let progress = Progress::new("customers", missing);
     let customers = generate::customers(args.seed, first_id, missing).map(Ok);
-    add_customers(target, task, summary, shown(customers, &progress))
+    add_customers(target, summary, shown(customers, &progress))
 }
 
-fn generate_invoices(
-    target: &mut dyn Target,
-    args: &Args,
-    task: &Task,
-    summary: &mut Summary,
-    count: u64,
-) -> Result<()> {
+fn generate_invoices(target: &mut dyn Target, args: &Args, summary: &mut Summary, count: u64) -> Result<()> {
     let businesses = target.customer_ids(args.customers)?;
     if businesses.is_empty() {
         return Err(Error::usage(
@@ -81,17 +69,16 @@ fn generate_invoices(
     let plan = Plan { seed: args.seed, first_id, count, first_day, last_day, dates: args.dates, businesses };
     let progress = Progress::new("invoices", count);
     let invoices = generate::Invoices::new(plan).map(Ok);
-    add_invoices(target, task, summary, shown(invoices, &progress))
+    add_invoices(target, summary, shown(invoices, &progress))
 }
 
 fn add_customers(
     target: &mut dyn Target,
-    task: &Task,
     summary: &mut Summary,
     customers: impl Iterator<Item = Result<Customer>>,
 ) -> Result<()> {
     target.insert_customers(&mut customers.map(|customer| {
-        task.check_stop()?;
+        check_stop()?;
         summary.customers += 1;
         customer
     }))
@@ -99,12 +86,11 @@ fn add_customers(
 
 fn add_invoices(
     target: &mut dyn Target,
-    task: &Task,
     summary: &mut Summary,
     invoices: impl Iterator<Item = Result<Invoice>>,
 ) -> Result<()> {
     target.insert_invoices(&mut invoices.map(|invoice| {
-        task.check_stop()?;
+        check_stop()?;
         let invoice = invoice?;
         let amount = CENTS.check(invoice.amount);
         amount.map_err(|error| Error::bug(format!("invoice {}: amount_usd {error}", invoice.invoice_id)))?;

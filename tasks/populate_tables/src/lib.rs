@@ -17,6 +17,8 @@ mod fill;
 mod generate;
 mod summary;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use args::Args;
 pub use customer::Customer;
@@ -25,6 +27,7 @@ use invoices::Result;
 use invoices::money::MoneyType;
 use invoices::source::SourceUrl;
 use invoices::task::Task;
+use summary::Summary;
 
 /// The type of `invoices.amount_usd`.
 pub const CENTS: MoneyType = MoneyType { precision: 12, scale: 2 };
@@ -34,11 +37,14 @@ pub const CENTS: MoneyType = MoneyType { precision: 12, scale: 2 };
 /// # Errors
 /// Refused for bad lines and for rows that the tables' constraints don't allow; retry,
 /// configuration and usage as the contract says. Nothing is loaded then.
-pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
+pub fn run(args: &Args, _task: &Task) -> Result<serde_json::Value> {
+    load(args).map(Summary::into_json)
+}
+
+fn load(args: &Args) -> Result<Summary> {
     args.check()?;
-    let summary = match args.source.parse()? {
-        SourceUrl::Postgres(url) => target::postgres::load(&url, |target| fill::fill(target, args, task))?,
-        SourceUrl::Sqlite(path) => target::sqlite::load(&path, |target| fill::fill(target, args, task))?,
-    };
-    Ok(summary.into_json())
+    match args.source.parse()? {
+        SourceUrl::Postgres(url) => target::postgres::load(&url, |target| fill::fill(target, args)),
+        SourceUrl::Sqlite(path) => target::sqlite::load(&path, |target| fill::fill(target, args)),
+    }
 }

@@ -166,14 +166,26 @@ impl Lake {
 
     /// Replaces an object in one atomic step and checks what the store then holds.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<Object> {
+        let written = self.put_unchecked(path, bytes).await?;
+        self.checked(path, written.size).await
+    }
+
+    /// Replaces an object in one atomic step and believes the store's answer. For many small objects
+    /// of one folder, which one [`Lake::list`] checks together: a look at each doubles the requests.
+    pub async fn put_unchecked(&self, path: &str, bytes: Bytes) -> Result<Object> {
         let size = bytes.len() as u64;
         let target = self.write_path(path);
         let put = self.store.put(&target, PutPayload::from(bytes)).await;
-        if let Err(error) = put {
-            self.discard(&target).await;
-            return Err(self.failed("write", path, error));
-        }
-        self.publish(&target, path, size).await
+        let result = match put {
+            Ok(result) => result,
+            Err(error) => {
+                self.discard(&target).await;
+                return Err(self.failed("write", path, error));
+            }
+        };
+        self.reveal(&target, path).await?;
+        let etag = result.e_tag.unwrap_or_default().trim_matches('"').to_owned();
+        Ok(Object { path: path.to_owned(), size, etag })
     }
 
     /// Starts a streamed upload of an object of unknown size.
@@ -202,13 +214,25 @@ impl Lake {
 
     /// Makes written bytes visible under their name and checks that they are what was written.
     async fn publish(&self, written: &Path, path: &str, size: u64) -> Result<Object> {
-        if self.is_local {
-            let renamed = self.store.rename(written, &Path::from(path)).await;
-            if let Err(error) = renamed {
-                self.discard(written).await;
-                return Err(self.failed("write", path, error));
-            }
+        self.reveal(written, path).await?;
+        self.checked(path, size).await
+    }
+
+    /// Moves bytes that were written beside their name to it; on S3 they are there already.
+    async fn reveal(&self, written: &Path, path: &str) -> Result<()> {
+        if !self.is_local {
+            return Ok(());
         }
+        let renamed = self.store.rename(written, &Path::from(path)).await;
+        if let Err(error) = renamed {
+            self.discard(written).await;
+            return Err(self.failed("write", path, error));
+        }
+        Ok(())
+    }
+
+    /// The object that was just written, if the store holds it.
+    async fn checked(&self, path: &str, size: u64) -> Result<Object> {
         let stored = self.head(path).await?;
         stored.filter(|object| object.size == size).ok_or_else(|| {
             let place = self.locate(path);
@@ -235,7 +259,7 @@ impl Lake {
                 self.url
             )),
             Store::NotFound { .. } => Error::retry(format!("{sentence}: it is gone")),
-            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => Error::config(format!(
+            _ if is_denied(&error, &text) => Error::config(format!(
                 "{sentence}: access denied; check the AWS_* credentials and the bucket's policy"
             )),
             Store::InvalidPath { .. } => Error::bug(sentence).because(error),
@@ -248,6 +272,14 @@ impl Lake {
             _ => Error::retry(sentence).because(error),
         }
     }
+}
+
+/// Listing errors come as generic ones; their text has the status.
+fn is_denied(error: &object_store::Error, text: &str) -> bool {
+    use object_store::Error as Store;
+    matches!(error, Store::PermissionDenied { .. } | Store::Unauthenticated { .. })
+        || ["403 Forbidden", "401 Unauthorized"].iter().any(|status| text.contains(status))
+        || ["AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId"].iter().any(|code| text.contains(code))
 }
 
 fn described(path: &str, meta: &object_store::ObjectMeta) -> Object {

@@ -26,7 +26,7 @@ pub struct PostgresTable {
     /// Quoted name, for FROM.
     pub relation: String,
     /// Quoted names of the tables that physically hold the rows (one, or the leaf partitions); none
-    /// for a view, which has no physical rows to divide.
+    /// where they can't be divided: a view, a foreign table, partitions without a privilege of their own.
     pub heaps: Vec<String>,
     pub names: ColumnNames,
     pub money: MoneyType,
@@ -115,22 +115,28 @@ impl PostgresTable {
                 // A parent of inherited tables gives their rows too; they are divided like partitions.
                 let sql = "with recursive heap(oid) as (select $1::oid union all \
                      select i.inhrelid from pg_inherits i join heap h on i.inhparent = h.oid) \
-                     select format('%I.%I', n.nspname, c.relname) from heap \
+                     select format('%I.%I', n.nspname, c.relname), \
+                     c.relkind in ('r', 'm') and has_table_privilege(c.oid, 'select') from heap \
                      join pg_class c using (oid) join pg_namespace n on n.oid = c.relnamespace order by 1";
-                let rows = client.query(sql, &[&oid]).map_err(|error| failed("cannot look up the table", error))?;
-                Ok(rows.iter().map(|row| row.get(0)).collect())
+                Self::readable_heaps(client, oid, sql)
             }
             "p" => {
-                let sql = "select format('%I.%I', n.nspname, c.relname), c.relkind::text from pg_partition_tree($1::oid::regclass) t \
+                let sql = "select format('%I.%I', n.nspname, c.relname), \
+                     c.relkind = 'r' and has_table_privilege(c.oid, 'select') from pg_partition_tree($1::oid::regclass) t \
                      join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace \
                      where t.isleaf order by 1";
-                let rows = client.query(sql, &[&oid]).map_err(|error| failed("cannot look up the partitions", error))?;
-                let all_local = rows.iter().all(|row| row.get::<_, String>(1) == "r");
-                Ok(if all_local { rows.iter().map(|row| row.get(0)).collect() } else { Vec::new() })
+                Self::readable_heaps(client, oid, sql)
             }
             "v" | "f" => Ok(Vec::new()),
             _ => Err(Error::config(format!("{relation} is not a table or a view; check --table"))),
         }
+    }
+
+    /// All heaps, or none when one of them is remote or may only be read through its parent.
+    fn readable_heaps(client: &mut Client, oid: u32, sql: &str) -> Result<Vec<String>> {
+        let rows = client.query(sql, &[&oid]).map_err(|error| failed("cannot look up the table", error))?;
+        let all_readable = rows.iter().all(|row| row.get(1));
+        Ok(if all_readable { rows.iter().map(|row| row.get(0)).collect() } else { Vec::new() })
     }
 
     /// SQL for id, date, issuer, receiver (bigint, timestamp, bigint, bigint) and amount (numeric).

@@ -90,14 +90,13 @@ impl Checks {
     fn failed(&mut self, check: &'static str, error: &Error) {
         let passes_later = error.kind() == Kind::Retry;
         let advice = passes_later.then_some("see that the service runs and can be reached, then try again");
-        self.add(check, Finding { outcome: Outcome::Fail, detail: error.to_string(), advice: advice.map(str::to_owned) });
+        self.add(
+            check,
+            Finding { outcome: Outcome::Fail, detail: error.to_string(), advice: advice.map(str::to_owned) },
+        );
         if let Some(check) = self.done.last_mut() {
             check.passes_later = passes_later;
         }
-    }
-
-    pub fn has_failed(&self) -> bool {
-        self.done.iter().any(|check| check.result == Outcome::Fail)
     }
 
     pub fn into_inner(self) -> Vec<Check> {
@@ -114,7 +113,11 @@ impl Checks {
         for check in &self.done {
             let (word, tone) = check.result.word();
             let advice = check.advice.iter().map(|advice| format!("\n→ {advice}")).collect::<String>();
-            sheet.add(vec![judged(word, tone), plain(check.check), plain(format!("{}{advice}", check.detail))]);
+            sheet.add(vec![
+                judged(word, tone),
+                plain(check.check),
+                plain(format!("{}{advice}", check.detail)),
+            ]);
         }
         sheet.print();
     }
@@ -143,7 +146,11 @@ pub fn failure(checks: &[Check]) -> Option<Error> {
     let kind = if failed.iter().all(|check| check.passes_later) { Kind::Retry } else { Kind::Config };
     let sentence = format!(
         "{} of {} checks failed, first {} {:?}: {}",
-        failed.len(), checks.len(), first.area, first.check, first.detail
+        failed.len(),
+        checks.len(),
+        first.area,
+        first.check,
+        first.detail
     );
     Some(Error::new(kind, sentence))
 }

@@ -12,7 +12,8 @@ const BRIN_CORRELATION_MIN: f64 = 0.9;
 pub struct Heap {
     /// Quoted name with its schema.
     pub name: String,
-    pub rows_estimate: u64,
+    /// None where nothing has counted them yet.
+    pub rows_estimate: Option<u64>,
     pub bytes: u64,
     pub is_analyzed: bool,
     /// Between the order of dates and that of rows on disk, -1 to 1.
@@ -58,7 +59,8 @@ pub fn date_index(heaps: &[Heap], is_partitioned_by_date: bool, column: &str) ->
             format!("{}; then drop index concurrently {}", create(heap, column), index.name),
         );
     }
-    let names: Vec<&str> = heaps.iter().filter_map(|heap| Some(heap.date_index.as_ref()?.name.as_str())).collect();
+    let names: Vec<&str> =
+        heaps.iter().filter_map(|heap| Some(heap.date_index.as_ref()?.name.as_str())).collect();
     Finding::ok(match names.as_slice() {
         [name] => format!("{name}{}", correlation_text(&heaps[0])),
         names => format!("on each of {} tables", names.len()),
@@ -78,15 +80,22 @@ fn follows(correlation: f64) -> bool {
 fn create(heap: &Heap, column: &str) -> String {
     let column = quote(column);
     if heap.correlation.is_none_or(follows) {
-        format!("create index concurrently on {} using brin ({column}) with (pages_per_range = 32, autosummarize = on)", heap.name)
+        format!(
+            "create index concurrently on {} using brin ({column}) with (pages_per_range = 32, autosummarize = on)",
+            heap.name
+        )
     } else {
-        format!("create index concurrently on {} ({column}), a btree, because dates don't follow the rows' order on disk", heap.name)
+        format!(
+            "create index concurrently on {} ({column}), a btree, because dates don't follow the rows' order on disk",
+            heap.name
+        )
     }
 }
 
 /// Whether the planner has looked at the dates.
 pub fn statistics(heaps: &[Heap]) -> Finding {
-    let missing: Vec<&str> = heaps.iter().filter(|heap| !heap.is_analyzed).map(|heap| heap.name.as_str()).collect();
+    let missing: Vec<&str> =
+        heaps.iter().filter(|heap| !heap.is_analyzed).map(|heap| heap.name.as_str()).collect();
     match missing.as_slice() {
         [] => Finding::ok("the planner has statistics"),
         [first, ..] => Finding::warn(
@@ -98,7 +107,8 @@ pub fn statistics(heaps: &[Heap]) -> Finding {
 
 /// Estimated rows, size on disk and, where the planner sampled them, dates.
 pub fn extent(heaps: &[Heap]) -> Finding {
-    let rows: u64 = heaps.iter().map(|heap| heap.rows_estimate).sum();
+    let rows: Option<u64> = heaps.iter().map(|heap| heap.rows_estimate).sum();
+    let rows = rows.map_or("unknown number of".to_owned(), |rows| format!("about {}", text::grouped(rows)));
     let bytes: u64 = heaps.iter().map(|heap| heap.bytes).sum();
     // Text in ISO form sorts as its dates do.
     let first = heaps.iter().filter_map(|heap| Some(&heap.dates.as_ref()?.0)).min();
@@ -107,7 +117,7 @@ pub fn extent(heaps: &[Heap]) -> Finding {
         Some((first, last)) => format!(", about {first} to {last}"),
         None => String::new(),
     };
-    Finding::ok(format!("about {} rows, {} with indexes{dates}", text::grouped(rows), text::size(bytes)))
+    Finding::ok(format!("{rows} rows, {} with indexes{dates}", text::size(bytes)))
 }
 
 #[cfg(test)]
@@ -148,7 +158,7 @@ mod tests {
     #[test]
     fn the_extent_spans_all_partitions() {
         let part = |first: &str, last: &str| Heap {
-            rows_estimate: 600,
+            rows_estimate: Some(600),
             bytes: 1024,
             dates: Some((first.into(), last.into())),
             ..Heap::default()

@@ -6,6 +6,7 @@ use super::table_facts::TableFacts;
 use super::{check::Outcome, index};
 use crate::text;
 use invoices::source::SourceArgs;
+use invoices::source::args::quote;
 use invoices::source::postgres::{Session, failed, query_one};
 use invoices::source::table::PostgresTable;
 use invoices::source::url::PostgresUrl;
@@ -23,31 +24,37 @@ pub fn check(url: &PostgresUrl, args: &SourceArgs, checks: &mut Checks) {
     checks.add("role", server.role());
     checks.add("connections", server.connections());
     checks.add("statement timeout", server.statement_timeout());
-    let careful = format!("set statement_timeout = '{LOOK_SECONDS_MAX}s'; set default_transaction_read_only = on");
+    let careful =
+        format!("set statement_timeout = '{LOOK_SECONDS_MAX}s'; set default_transaction_read_only = on");
     let set = client.batch_execute(&careful).map_err(|error| failed("cannot limit this session", error));
     if checks.value_or_fail("session", set).is_none() {
         return;
     }
-    let Some(table) = checks.value_or_fail("table", PostgresTable::describe(&mut client, args)) else { return };
+    let Some(table) = checks.value_or_fail("table", PostgresTable::describe(&mut client, args)) else {
+        return;
+    };
     check_table(&mut client, &table, checks);
-    if !checks.has_failed() {
-        checks.attempt("snapshot", snapshot(url, args));
-    }
+    checks.attempt("snapshot", snapshot(url, args));
 }
 
 fn check_table(client: &mut Client, table: &PostgresTable, checks: &mut Checks) {
     let facts = TableFacts::ask(client, table);
     let Some(facts) = checks.value_or_fail("table", facts) else { return };
     checks.add("table", described(table, &facts.columns));
-    checks.attempt("privileges", privileges(client, table));
-    checks.add("not null", not_null(&table.nullable));
+    let readable = checks.value_or_fail("privileges", privileges(client, table));
+    let Some(privileges) = readable else { return };
+    checks.add("privileges", privileges);
+    checks.add("not null", not_null(&table.relation, &table.nullable));
     if facts.heaps.is_empty() {
         let advice = "name the table itself with --table to have keys, index and statistics checked";
         checks.add("index", Finding::warn("a view: its tables can't be looked into from here", advice));
     } else {
         let names = &table.names;
-        checks.add("id", id_key(facts.id_key_columns, &names.invoice_id_column));
-        checks.add("index", index::date_index(&facts.heaps, facts.is_partitioned_by_date, &names.issue_date_column));
+        checks.add("id", id_key(&table.relation, &names.invoice_id_column, facts.id_key_columns));
+        checks.add(
+            "index",
+            index::date_index(&facts.heaps, facts.is_partitioned_by_date, &names.issue_date_column),
+        );
         checks.add("statistics", index::statistics(&facts.heaps));
         checks.add("extent", index::extent(&facts.heaps));
     }
@@ -70,7 +77,9 @@ fn privileges(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
     let one = format!("select {columns} from {} limit 1", table.relation);
     client.query(one.as_str(), &[]).map_err(|error| failed("cannot read the table", error))?;
     let sql = "select has_table_privilege(current_user, $1, 'INSERT, UPDATE, DELETE, TRUNCATE')";
-    let row = client.query_one(sql, &[&table.relation]).map_err(|error| failed("cannot look up privileges", error))?;
+    let row = client
+        .query_one(sql, &[&table.relation])
+        .map_err(|error| failed("cannot look up privileges", error))?;
     Ok(if row.get(0) {
         Finding::warn(
             "the role can change the table, and the tasks only read",
@@ -81,19 +90,20 @@ fn privileges(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
     })
 }
 
-fn not_null(nullable: &[String]) -> Finding {
+fn not_null(relation: &str, nullable: &[String]) -> Finding {
     if nullable.is_empty() {
         return Finding::ok("id, date and amount are never null");
     }
     let list = nullable.join(", ");
-    let statements: Vec<String> = nullable.iter().map(|column| format!("alter column {column} set not null")).collect();
+    let statements: Vec<String> =
+        nullable.iter().map(|column| format!("alter column {} set not null", quote(column))).collect();
     Finding::warn(
         format!("{list} may be null; an invoice without one is refused, and each run must look for it"),
-        format!("alter table … {}", statements.join(", ")),
+        format!("alter table {relation} {}", statements.join(", ")),
     )
 }
 
-fn id_key(columns: Option<i32>, id: &str) -> Finding {
+fn id_key(relation: &str, id: &str, columns: Option<i32>) -> Finding {
     match columns {
         Some(1) => Finding::ok(format!("{id} is unique")),
         Some(_) => Finding::warn(
@@ -102,28 +112,42 @@ fn id_key(columns: Option<i32>, id: &str) -> Finding {
         ),
         None => Finding::warn(
             format!("no key on {id}: an invoice could be there twice, and reading one by its id is slow"),
-            format!("create unique index concurrently on the table ({id})"),
+            format!("create unique index concurrently on {relation} ({})", quote(id)),
         ),
     }
 }
 
 /// Counts invoices that no month can hold; an index on the date makes it quick.
 fn months(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
-    let sql = format!("select count(*)::int8 from {} where {}", table.relation, table.outside_any_month());
-    let counted = query_one(client, &sql, "cannot count the invoices outside any month");
     let column = &table.names.issue_date_column;
-    match counted {
-        Ok(row) if row.get::<_, i64>(0) == 0 => Ok(Finding::ok("every invoice lies in a month")),
-        Ok(row) => Ok(Finding::fail(
-            format!("{} invoices lie in no month: their {column} is NULL, infinite, or outside years 1 to 9999", text::grouped(row.get::<_, i64>(0))),
-            "correct them in the source; until then every run is refused",
-        )),
+    let is_null = if table.nullable.contains(column) {
+        format!(" or {} is null", quote(column))
+    } else {
+        String::new()
+    };
+    let outside = table.outside_any_month();
+    let sql = format!("select count(*)::int8 from {} where {outside}{is_null}", table.relation);
+    match query_one(client, &sql, "cannot count the invoices outside any month") {
+        Ok(row) => Ok(outside_any_month(row.get(0), column)),
         Err(error) if error.kind() == Kind::Retry => Ok(Finding::warn(
             format!("invoices outside any month were not counted within {LOOK_SECONDS_MAX} seconds"),
             format!("an index on {column} and NOT NULL make this quick"),
         )),
         Err(error) => Err(error),
     }
+}
+
+fn outside_any_month(count: i64, column: &str) -> Finding {
+    if count == 0 {
+        return Finding::ok("every invoice lies in a month");
+    }
+    let count = text::grouped(count);
+    Finding::fail(
+        format!(
+            "invoices that lie in no month: {count}, whose {column} is NULL, infinite, or outside years 1 to 9999"
+        ),
+        "correct them in the source; until then every run is refused",
+    )
 }
 
 /// Opens the session as query_source does.
@@ -140,14 +164,19 @@ mod tests {
 
     #[test]
     fn a_composite_key_is_not_a_key_on_the_id() {
-        assert_eq!(id_key(Some(1), "invoice_id").outcome, Outcome::Ok);
-        assert_eq!(id_key(Some(2), "invoice_id").outcome, Outcome::Warn);
-        assert_eq!(id_key(None, "invoice_id").outcome, Outcome::Warn);
+        assert_eq!(id_key("invoices", "invoice_id", Some(1)).outcome, Outcome::Ok);
+        assert_eq!(id_key("invoices", "invoice_id", Some(2)).outcome, Outcome::Warn);
+        assert_eq!(id_key("invoices", "invoice_id", None).outcome, Outcome::Warn);
     }
 
     #[test]
     fn nullable_columns_come_with_the_statement() {
-        let found = not_null(&["issue_date".to_owned(), "amount_usd".to_owned()]);
-        assert!(found.advice.unwrap().contains("alter column issue_date set not null, alter column amount_usd"));
+        let found = not_null("invoices", &["issue_date".to_owned(), "amount_usd".to_owned()]);
+        assert!(
+            found
+                .advice
+                .unwrap()
+                .contains("alter column \"issue_date\" set not null, alter column \"amount_usd\"")
+        );
     }
 }

@@ -97,17 +97,25 @@ impl Server {
         );
         let free = (self.connections_max - self.connections).min(allowed);
         if free < CONNECTIONS_NEEDED {
-            return Finding::warn(detail, "raise max_connections or the role's connection limit, or use --connections 1");
+            return Finding::warn(
+                detail,
+                "raise max_connections or the role's connection limit, or use --connections 1",
+            );
         }
         Finding::ok(detail)
     }
 
     pub fn statement_timeout(&self) -> Finding {
         match self.statement_timeout_ms {
-            0 => Finding::ok("none; a limit such as 30 minutes keeps a forgotten query from holding back vacuum"),
+            0 => Finding::ok(
+                "none; a limit such as 30 minutes keeps a forgotten query from holding back vacuum",
+            ),
             limit if limit < STATEMENT_TIMEOUT_MIN_MS => Finding::warn(
                 format!("{} seconds", text::grouped(limit / 1000)),
-                format!("a pass over a large table takes minutes: alter role {:?} set statement_timeout = '30min'", self.role),
+                format!(
+                    "a pass over a large table takes minutes: alter role {:?} set statement_timeout = '30min'",
+                    self.role
+                ),
             ),
             limit => Finding::ok(format!("{} minutes", text::grouped(limit / 60_000))),
         }
@@ -123,7 +131,8 @@ fn is_this_machine(hosts: &[Host]) -> bool {
 }
 
 fn encryption(tls: Option<&str>, verifies: bool, is_this_machine: bool) -> Finding {
-    let advice = "add sslmode=verify-full (and sslrootcert=FILE for an authority of your own) to the source URL";
+    let advice =
+        "add sslmode=verify-full (and sslrootcert=FILE for an authority of your own) to the source URL";
     match tls {
         Some(cipher) if verifies => Finding::ok(format!("{cipher}, server verified")),
         Some(cipher) if is_this_machine => Finding::ok(format!("{cipher}, on this machine")),
@@ -177,7 +186,13 @@ mod tests {
     #[test]
     fn a_short_statement_timeout_is_pointed_out() {
         assert_eq!(server().statement_timeout().outcome, Outcome::Ok);
-        assert_eq!(Server { statement_timeout_ms: 30_000, ..server() }.statement_timeout().outcome, Outcome::Warn);
-        assert_eq!(Server { statement_timeout_ms: 1_800_000, ..server() }.statement_timeout().outcome, Outcome::Ok);
+        assert_eq!(
+            Server { statement_timeout_ms: 30_000, ..server() }.statement_timeout().outcome,
+            Outcome::Warn
+        );
+        assert_eq!(
+            Server { statement_timeout_ms: 1_800_000, ..server() }.statement_timeout().outcome,
+            Outcome::Ok
+        );
     }
 }

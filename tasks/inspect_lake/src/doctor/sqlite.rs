@@ -13,7 +13,10 @@ use std::path::Path;
 pub fn check(path: &Path, args: &SourceArgs, checks: &mut Checks) {
     let Some(mut session) = checks.value_or_fail("open", Session::open(path, args)) else { return };
     let bytes = path.metadata().map_or(0, |file| file.len());
-    checks.add("open", Finding::ok(format!("{} ({}), table {}", path.display(), text::size(bytes), args.table)));
+    checks.add(
+        "open",
+        Finding::ok(format!("{} ({}), table {}", path.display(), text::size(bytes), args.table)),
+    );
     checks.attempt("index", date_index(path, args));
     checks.attempt("invoices", invoices(&mut session));
 }
@@ -25,7 +28,10 @@ fn invoices(session: &mut Session) -> Result<Finding> {
     let mut total = Fingerprint::default();
     months.values().for_each(|month| total.merge(*month));
     let (Some(first), Some(last)) = (months.keys().next(), months.keys().next_back()) else {
-        return Ok(Finding::warn("the table is empty", "load invoices into it, for example with populate_tables"));
+        return Ok(Finding::warn(
+            "the table is empty",
+            "load invoices into it, for example with populate_tables",
+        ));
     };
     Ok(Finding::ok(format!(
         "{} invoices in {}, {first} to {last}, {} in all; every date and amount is exact",
@@ -54,7 +60,12 @@ fn date_index(path: &Path, args: &SourceArgs) -> Result<Finding> {
         Some(name) => Finding::ok(name.as_str()),
         None => Finding::warn(
             format!("no index on {column}: every run reads the whole table"),
-            format!("create index on it: create index {} on {} ({})", quote(&format!("{table}_{column}")), quote(table), quote(column)),
+            format!(
+                "create index on it: create index {} on {} ({})",
+                quote(&format!("{table}_{column}")),
+                quote(table),
+                quote(column)
+            ),
         ),
     })
 }
@@ -81,7 +92,10 @@ mod tests {
 
     #[test]
     fn a_float_amount_and_a_missing_date_are_found_before_a_run() {
-        for statement in ["update invoices set amount_usd = 0.5 where invoice_id = 2", "update invoices set issue_date = null where invoice_id = 3"] {
+        for statement in [
+            "update invoices set amount_usd = 0.5 where invoice_id = 2",
+            "update invoices set issue_date = null where invoice_id = 3",
+        ] {
             let demo = Demo::new();
             demo.execute(statement);
             assert_eq!(failure(&check_demo(&demo)).unwrap().kind(), invoices::Kind::Config);

@@ -9,7 +9,7 @@ use postgres::Client;
 /// A row per table that holds rows: size, statistics of the date column, an index that begins with it.
 /// A btree comes before a BRIN where both exist, for it serves every order of rows.
 const HEAPS: &str = "\
-    select h.name, greatest(c.reltuples, 0)::float8, pg_total_relation_size(c.oid), s.attname is not null, \
+    select h.name, c.reltuples::float8, pg_total_relation_size(c.oid), s.attname is not null, \
       s.correlation::float8, bounds.names[1], bounds.names[array_upper(bounds.names, 1)], x.name, x.method \
     from unnest($1::text[]) h(name) \
     join pg_class c on c.oid = to_regclass(h.name) \
@@ -55,7 +55,8 @@ impl TableFacts {
         let (relation, id, date) = (&table.relation, names[0], names[1]);
         let types = client.query_one(TYPES, &[relation, &names]).map_err(|error| failed(doing, error))?;
         let key = client.query_one(ID_KEY, &[relation, &id]).map_err(|error| failed(doing, error))?;
-        let by = client.query_one(PARTITIONED_BY, &[relation, &date]).map_err(|error| failed(doing, error))?;
+        let by =
+            client.query_one(PARTITIONED_BY, &[relation, &date]).map_err(|error| failed(doing, error))?;
         let heaps = client.query(HEAPS, &[&table.heaps, &date]).map_err(|error| failed(doing, error))?;
         Ok(Self {
             columns: types.get::<_, Option<String>>(0).unwrap_or_default(),
@@ -70,7 +71,7 @@ fn heap(row: &postgres::Row) -> Heap {
     let method: Option<String> = row.get(8);
     Heap {
         name: row.get(0),
-        rows_estimate: row.get::<_, f64>(1) as u64,
+        rows_estimate: Some(row.get::<_, f64>(1)).filter(|rows| *rows >= 0.0).map(|rows| rows as u64),
         bytes: row.get::<_, i64>(2) as u64,
         is_analyzed: row.get(3),
         correlation: row.get(4),

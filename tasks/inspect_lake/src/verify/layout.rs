@@ -58,10 +58,22 @@ mod tests {
     #[test]
     fn only_names_that_a_task_writes_belong() {
         let belongs_below = |table, rest: &str| belongs(table, FOLDER, &format!("{FOLDER}/{rest}"));
-        for rest in ["part-0.parquet", "business_id=-7/part-0.parquet", "business_bucket=3/part-0.parquet", "business_id=__HIVE_DEFAULT_PARTITION__/part-0.parquet"] {
+        for rest in [
+            "part-0.parquet",
+            "business_id=-7/part-0.parquet",
+            "business_bucket=3/part-0.parquet",
+            "business_id=__HIVE_DEFAULT_PARTITION__/part-0.parquet",
+        ] {
             assert!(belongs_below(Table::ByBusiness, rest), "{rest}");
         }
-        for rest in ["part-1.parquet", "business_id=07/part-0.parquet", "business_id=/part-0.parquet", "x=1/part-0.parquet", "business_id=1/x/part-0.parquet", "_SUCCESS"] {
+        for rest in [
+            "part-1.parquet",
+            "business_id=07/part-0.parquet",
+            "business_id=/part-0.parquet",
+            "x=1/part-0.parquet",
+            "business_id=1/x/part-0.parquet",
+            "_SUCCESS",
+        ] {
             assert!(!belongs_below(Table::ByBusiness, rest), "{rest}");
         }
         assert!(!belongs_below(Table::Invoices, "business_id=1/part-0.parquet"));
@@ -69,8 +81,15 @@ mod tests {
 
     #[test]
     fn mixed_partitionings_are_seen() {
-        let object = |rest: &str| Object { path: format!("{FOLDER}/{rest}/part-0.parquet"), size: 1, etag: String::new() };
-        assert_eq!(partitionings(FOLDER, &[object("business_id=1"), object("business_id=2")]), ["business_id"]);
+        let object = |rest: &str| Object {
+            path: format!("{FOLDER}/{rest}/part-0.parquet"),
+            size: 1,
+            etag: String::new(),
+        };
+        assert_eq!(
+            partitionings(FOLDER, &[object("business_id=1"), object("business_id=2")]),
+            ["business_id"]
+        );
         assert_eq!(partitionings(FOLDER, &[object("business_id=1"), object("business_bucket=0")]).len(), 2);
     }
 }

@@ -25,7 +25,7 @@ const MONTHS_AT_ONCE: usize = 4;
 /// # Errors
 /// Refused when anything differs; retry and configuration as the contract says.
 pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
-    let lake = args.lake.open()?;
+    let lake = crate::open_existing(&args.lake)?;
     let window = args.window.window();
     let mut source = Source::open(&args.source)?;
     let snapshot = source.snapshot().clone();
@@ -116,6 +116,20 @@ mod tests {
         let problems = facts["months"][2]["problems"].to_string();
         assert!(problems.contains("part-1.parquet does not belong"), "{problems}");
         assert!(problems.contains("business_id=2/part-0.parquet cannot be read"), "{problems}");
+    }
+
+    /// Whatever a damaged byte does to the reader, the exit code says that the data are wrong.
+    #[test]
+    fn damaged_bytes_are_never_a_bug_or_a_pass() {
+        let demo = Demo::published();
+        let path = "invoices/issue_date_yearmonth=2026-01-01/part-0.parquet";
+        let whole = demo.get(path);
+        for at in (0..whole.len()).step_by(whole.len() / 40) {
+            let mut bytes = whole.to_vec();
+            bytes[at] ^= 0x55;
+            demo.put(path, &bytes);
+            difference(&demo);
+        }
     }
 
     #[test]

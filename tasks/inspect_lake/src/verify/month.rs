@@ -65,11 +65,16 @@ impl MonthReader {
         check_stop()?;
         let money = self.money;
         let invoices = self
-            .table(Table::Invoices, month, move |bytes| invoices_of(bytes, money), |all: &mut Invoices, one| {
-                all.fingerprint.merge(one.fingerprint);
-                all.proof = one.proof;
-                Ok(())
-            })
+            .table(
+                Table::Invoices,
+                month,
+                move |bytes| invoices_of(bytes, money),
+                |all: &mut Invoices, one| {
+                    all.fingerprint.merge(one.fingerprint);
+                    all.proof = one.proof;
+                    Ok(())
+                },
+            )
             .await?;
         let by_business =
             self.table(Table::ByBusiness, month, move |bytes| totals_of(bytes, money), Totals::merge).await?;
@@ -126,9 +131,11 @@ impl MonthReader {
         let _permit = permit.map_err(|error| Error::bug("the memory budget is closed").because(error))?;
         let place = self.lake.locate(&object.path);
         let found = self.lake.get(&object.path).await?;
-        let (_, bytes) = found.ok_or_else(|| Error::refused(format!("{place} vanished while it was verified")))?;
+        let (_, bytes) =
+            found.ok_or_else(|| Error::refused(format!("{place} vanished while it was verified")))?;
         let decoded = tokio::task::spawn_blocking(move || decode(bytes)).await;
-        let decoded = decoded.map_err(|error| Error::bug(format!("reading {place} panicked")).because(error))?;
+        let decoded =
+            decoded.map_err(|error| Error::bug(format!("reading {place} panicked")).because(error))?;
         decoded.map_err(|error| match error.kind() {
             Kind::Refused => Error::refused(format!("{place} cannot be read: {error}")),
             _ => error,

@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 use bytes::Bytes;
 use invoices::money::MoneyType;
 use invoices::parquet::{Proof, invoice_schema, read_invoices, read_proof};
+use invoices::statistics::{ISSUED_COUNT, RECEIVED_COUNT, TOTAL_ISSUED, TOTAL_RECEIVED};
 use invoices::{Error, Fingerprint, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -75,13 +76,13 @@ pub fn invoices_of(object: Bytes, money: MoneyType) -> Result<Invoices> {
 /// Refused when it is no Parquet file with the four columns, or amounts have another scale.
 pub fn totals_of(object: Bytes, money: MoneyType) -> Result<Totals> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(object)?;
-    let names = ["total_amount_issued", "issued_count", "total_amount_received", "received_count"];
+    let names = [TOTAL_ISSUED, ISSUED_COUNT, TOTAL_RECEIVED, RECEIVED_COUNT];
     let columns = ProjectionMask::columns(builder.parquet_schema(), names);
     let mut totals = Totals::default();
     for batch in builder.with_projection(columns).build()? {
         let batch = batch?;
-        totals.issued.add(counts(&batch, names[1])?, amounts(&batch, names[0], money)?)?;
-        totals.received.add(counts(&batch, names[3])?, amounts(&batch, names[2], money)?)?;
+        totals.issued.add(counts(&batch, ISSUED_COUNT)?, amounts(&batch, TOTAL_ISSUED, money)?)?;
+        totals.received.add(counts(&batch, RECEIVED_COUNT)?, amounts(&batch, TOTAL_RECEIVED, money)?)?;
     }
     Ok(totals)
 }
@@ -95,7 +96,10 @@ fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {
 fn counts(batch: &RecordBatch, name: &str) -> Result<i128> {
     let column = column(batch, name)?;
     if !column.data_type().is_integer() {
-        return Err(Error::refused(format!("column {name} is {}, expected a whole number", column.data_type())));
+        return Err(Error::refused(format!(
+            "column {name} is {}, expected a whole number",
+            column.data_type()
+        )));
     }
     let wide = cast(column, &DataType::Int64)?;
     Ok(wide.as_primitive::<Int64Type>().iter().flatten().map(i128::from).sum())

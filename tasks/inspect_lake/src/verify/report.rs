@@ -10,25 +10,36 @@ use invoices::money::{self, MoneyType};
 use invoices::{Error, Fingerprint, Result};
 use serde_json::{Value, json};
 
-/// A table of months, or a log line for each.
+/// A table of months with what is wrong below it, or a log line for each month.
 pub fn show(states: &[MonthState], money: MoneyType, form: Form, only_differences: bool) {
-    let shown = states.iter().filter(|state| !only_differences || !state.problems.is_empty());
+    let shown: Vec<&MonthState> =
+        states.iter().filter(|state| !only_differences || !state.problems.is_empty()).collect();
     if form == Form::Json {
-        shown.for_each(|state| log(state, money));
+        shown.iter().for_each(|state| log(state, money));
+        return;
+    }
+    if shown.is_empty() {
         return;
     }
     let header = [
-        "month", "source rows", "amount", "invoices rows", "amount", "by business rows", "amount", "verdict",
+        "month",
+        "source rows",
+        "amount",
+        "invoices rows",
+        "amount",
+        "by business rows",
+        "amount",
+        "verdict",
     ];
     let mut sheet = Sheet::new("source, invoices and invoice_by_business", &header);
-    let mut rows = 0;
-    for state in shown {
-        sheet.add(row(state, money));
-        rows += 1;
+    shown.iter().for_each(|state| sheet.add(row(state, money)));
+    sheet.print();
+
+    let mut problems = Sheet::new("what differs", &["month", "problem"]);
+    for state in shown.iter().filter(|state| !state.problems.is_empty()) {
+        problems.add(vec![plain(state.month), plain(state.problems.join("\n"))]);
     }
-    if rows > 0 {
-        sheet.print();
-    }
+    problems.print();
 }
 
 fn row(state: &MonthState, money: MoneyType) -> Vec<Cell> {
@@ -51,9 +62,13 @@ fn row(state: &MonthState, money: MoneyType) -> Vec<Cell> {
     let verdict = match state.problems.as_slice() {
         [] if state.is_empty() => plain("empty"),
         [] => judged("agree", Tone::Good),
-        problems => judged(problems.join("\n"), Tone::Bad),
+        _ => judged("differs", Tone::Bad),
     };
-    let mut cells = vec![plain(state.month), number(text::grouped(state.source.rows)), number(amount(state.source.amount))];
+    let mut cells = vec![
+        plain(state.month),
+        number(text::grouped(state.source.rows)),
+        number(amount(state.source.amount)),
+    ];
     cells.extend(invoices.into_iter().chain(by_business).map(number));
     cells.push(verdict);
     cells
@@ -88,7 +103,9 @@ pub fn result(states: &[MonthState], money: MoneyType, snapshot: &SourceSnapshot
     });
     match differing.as_slice() {
         [] => Ok(facts),
-        [first, others @ ..] => Err(Error::refused(sentence(first, others.len(), states.len())).with_facts(facts)),
+        [first, others @ ..] => {
+            Err(Error::refused(sentence(first, others.len(), states.len())).with_facts(facts))
+        }
     }
 }
 

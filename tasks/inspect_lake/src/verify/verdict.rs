@@ -3,9 +3,9 @@
 use super::month::Found;
 use super::read::{Invoices, Side, Totals};
 use crate::text;
+use invoices::Fingerprint;
 use invoices::lake::names::Table;
 use invoices::money::{self, MoneyType};
-use invoices::Fingerprint;
 
 const EXTRACT: &str = "run query_source";
 const EXTRACT_ANYWAY: &str = "run query_source --refresh window";
@@ -36,7 +36,12 @@ fn judge_layout<T>(table: Table, found: &Found<T>, problems: &mut Vec<String>) {
     }
 }
 
-fn judge_invoices(source: &Fingerprint, money: MoneyType, found: &Found<Invoices>, problems: &mut Vec<String>) {
+fn judge_invoices(
+    source: &Fingerprint,
+    money: MoneyType,
+    found: &Found<Invoices>,
+    problems: &mut Vec<String>,
+) {
     let Some(content) = readable(Table::Invoices, found, EXTRACT_ANYWAY, problems) else { return };
     let record_problems =
         judge_record(Table::Invoices, money, found, EXTRACT, |recorded| *recorded == content.fingerprint);
@@ -55,7 +60,8 @@ fn judge_invoices(source: &Fingerprint, money: MoneyType, found: &Found<Invoices
     }
     if content.fingerprint != *source {
         let difference = content.fingerprint.difference(source, money.scale);
-        let taken = content.proof.as_ref().map(|proof| text::time(proof.snapshot.taken_at_us)).unwrap_or_default();
+        let taken =
+            content.proof.as_ref().map(|proof| text::time(proof.snapshot.taken_at_us)).unwrap_or_default();
         let cause = match is_proven && record_problems.is_empty() {
             true => format!("the source has changed since {taken}, {EXTRACT}"),
             false => EXTRACT_ANYWAY.to_owned(),
@@ -70,7 +76,12 @@ fn absent(table: Table, source: &Fingerprint, mend: &str) -> Option<String> {
     (source.rows > 0).then(|| format!("nothing in {table} where the source has {rows} rows; {mend}"))
 }
 
-fn judge_by_business(source: &Fingerprint, money: MoneyType, found: &Found<Totals>, problems: &mut Vec<String>) {
+fn judge_by_business(
+    source: &Fingerprint,
+    money: MoneyType,
+    found: &Found<Totals>,
+    problems: &mut Vec<String>,
+) {
     let table = Table::ByBusiness;
     let Some(content) = readable(table, found, GROUP, problems) else { return };
     let record_problems = judge_record(table, money, found, GROUP, |recorded| {
@@ -106,7 +117,12 @@ fn is_sum_of(side: Side, invoices: &Fingerprint) -> bool {
     side.rows == i128::from(invoices.rows) && side.amount == invoices.amount
 }
 
-fn readable<'a, T>(table: Table, found: &'a Found<T>, mend: &str, problems: &mut Vec<String>) -> Option<&'a T> {
+fn readable<'a, T>(
+    table: Table,
+    found: &'a Found<T>,
+    mend: &str,
+    problems: &mut Vec<String>,
+) -> Option<&'a T> {
     match &found.content {
         Ok(content) => Some(content),
         Err(error) => {

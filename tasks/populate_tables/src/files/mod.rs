@@ -4,11 +4,12 @@
 
 mod records;
 
-use csv::{ErrorKind, StringRecord};
+use csv::{ErrorKind, Position, StringRecord};
 use invoices::task::Progress;
 use invoices::{Error, Result};
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::{BufReader, Read};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,8 @@ pub struct Rows<R> {
     ids: HashSet<i64>,
     bad: BadLines,
     finished: bool,
-    bytes_done: u64,
+    /// Where the line just read begins, or blank lines before it.
+    start: Position,
     progress: Progress,
     kind: PhantomData<R>,
 }
@@ -65,7 +67,7 @@ impl<R: Record> Rows<R> {
             ids: HashSet::new(),
             bad: BadLines::default(),
             finished: false,
-            bytes_done: 0,
+            start: Position::new(),
             progress: Progress::new("bytes of CSV", bytes),
             kind: PhantomData,
         })
@@ -83,10 +85,9 @@ impl<R: Record> Rows<R> {
 
     /// Reads one line; none at the end of the file.
     fn read(&mut self) -> Result<Option<Result<R, String>>> {
+        self.start = self.reader.position().clone();
         let read = self.reader.read_record(&mut self.line);
-        let here = self.reader.position().byte();
-        self.progress.add(here.saturating_sub(self.bytes_done));
-        self.bytes_done = here;
+        self.progress.add(self.reader.position().byte().saturating_sub(self.start.byte()));
         match read {
             Ok(false) => Ok(None),
             Ok(true) => Ok(Some(self.row())),
@@ -106,10 +107,7 @@ impl<R: Record> Iterator for Rows<R> {
             match self.read() {
                 Ok(Some(Ok(row))) if self.bad.count == 0 => return Some(Ok(row)),
                 Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(reason))) => {
-                    let number = self.line.position().map_or(0, csv::Position::line);
-                    self.bad.add(number, &reason);
-                }
+                Ok(Some(Err(reason))) => self.bad.add(|| line_number(&self.path, &self.start), &reason),
                 Ok(None) => {
                     self.finished = true;
                     return self.bad.error(&self.path).map(Err);
@@ -136,10 +134,10 @@ struct BadLines {
 }
 
 impl BadLines {
-    fn add(&mut self, number: u64, reason: &str) {
+    fn add(&mut self, number: impl FnOnce() -> u64, reason: &str) {
         self.count += 1;
         if self.listed.len() < LISTED_MAX {
-            self.listed.push(format!("line {number}: {reason}"));
+            self.listed.push(format!("line {}: {reason}", number()));
         }
     }
 
@@ -153,6 +151,24 @@ impl BadLines {
         let message = format!("{}: {lines} refused, nothing was loaded: {list}{more}", path.display());
         (self.count > 0).then(|| Error::refused(message))
     }
+}
+
+/// Number of the first line at or after a position that isn't blank. The reader's own count is behind
+/// after blank lines; it stands in for a file that can't be read twice.
+fn line_number(path: &Path, start: &Position) -> u64 {
+    let count = || -> std::io::Result<u64> {
+        let mut number = 1;
+        for (offset, byte) in (0..).zip(BufReader::new(File::open(path)?).bytes()) {
+            match byte? {
+                b'\n' => number += 1,
+                b'\r' => {}
+                _ if offset >= start.byte() => return Ok(number),
+                _ => {}
+            }
+        }
+        Err(std::io::ErrorKind::UnexpectedEof.into())
+    };
+    count().unwrap_or(start.line())
 }
 
 /// What is wrong with a line that is no CSV record of this file; none when reading itself failed.

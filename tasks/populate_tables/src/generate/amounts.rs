@@ -65,6 +65,6 @@ mod tests {
         let cents = Amounts::new().cents;
         assert!(cents.is_sorted());
         let of = [cents[0], cents[MEDIAN_STEP], cents[2 * MEDIAN_STEP], cents.iter().sum()];
-        assert_eq!(of, [0, 18_000, 0, 0]);
+        assert_eq!(of, [15, 18_000, 22_147_896, 3_208_433_853]);
     }
 }

@@ -2,17 +2,20 @@
 
 use super::random::Random;
 
-const FAMILIES: &str = "Abbott Adeyemi Almeida Andersen Bauer Becker Bennett Castillo Chandra Chen Costa Dubois Eriksen \
+const FAMILIES: &str = "\
+    Abbott Adeyemi Almeida Andersen Bauer Becker Bennett Castillo Chandra Chen Costa Dubois Eriksen \
     Ferrari Fischer Garcia Haddad Hansen Hughes Ivanov Jensen Kaplan Keller Kowalski Larsen \
     Lindqvist Lopez Mbeki Meyer Moreau Murphy Nakamura Nguyen Novak O'Brien Okafor Patel Petrov \
     Quinn Rossi Sato Schmidt Silva Suzuki Tanaka Vargas Weber Zhang";
 
-const PLACES: &str = "Alpine Amber Atlantic Bayside Bluewater Bridgeport Canyon Cedar Clearview Coastal Copper \
+const PLACES: &str = "\
+    Alpine Amber Atlantic Bayside Bluewater Bridgeport Canyon Cedar Clearview Coastal Copper \
     Crescent Delta Eastgate Evergreen Fairview Granite Harbor Highland Hudson Ironwood Juniper \
     Keystone Lakeside Maple Meridian Midland Northern Oakridge Orchard Pacific Pioneer Prairie \
     Redwood Riverside Sierra Stonegate Summit Union Westbrook";
 
-const TRADES: &str = "Advisory Apparel Automotive Bakery Biotech Builders Catering Ceramics Chemicals Cleaning Coffee \
+const TRADES: &str = "\
+    Advisory Apparel Automotive Bakery Biotech Builders Catering Ceramics Chemicals Cleaning Coffee \
     Construction Consulting Dairy Design Distribution Electronics Energy Farms Foods Freight \
     Furniture Hardware Instruments Interiors Logistics Machinery Marine Media Medical Metals \
     Packaging Paper Pharma Plastics Printing Security Software Textiles Tools";

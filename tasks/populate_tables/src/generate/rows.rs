@@ -203,10 +203,15 @@ mod tests {
     fn a_seed_means_the_same_invoices_for_ever() {
         let invoices = made(&plan(DateOrder::FollowIds));
         assert_eq!(invoices, made(&plan(DateOrder::FollowIds)));
-        let first =
-            Invoice { invoice_id: 11, issue_date_us: 0, issuer_id: None, receiver_id: None, amount: 0 };
+        let first = Invoice {
+            invoice_id: 11,
+            issue_date_us: 1_704_067_470_254_407,
+            issuer_id: Some(143),
+            receiver_id: Some(527),
+            amount: 42_543,
+        };
         assert_eq!(invoices[0], first);
-        assert_eq!(invoices.iter().map(|i| i.amount).sum::<i64>(), 0);
+        assert_eq!(invoices.iter().map(|i| i.amount).sum::<i64>(), 4_985_704_701);
         let later = Plan { first_id: 12, ..plan(DateOrder::FollowIds) };
         assert_ne!(made(&later)[0].amount, invoices[1].amount);
     }

@@ -132,12 +132,12 @@ impl Target for Filling<'_> {
     fn customer_ids(&mut self, limit: Option<u64>) -> Result<Vec<i64>> {
         // A negative limit is none.
         let limit = limit.map_or(-1, |limit| limit as i64);
-        let ids = (|| {
+        let list = || -> rusqlite::Result<Vec<i64>> {
             let mut statement =
                 self.transaction.prepare("select customer_id from customers order by 1 limit ?")?;
             statement.query_map([limit], |row| row.get(0))?.collect()
-        })();
-        ids.map_err(|error| failed("cannot list the customers", error))
+        };
+        list().map_err(|error| failed("cannot list the customers", error))
     }
 
     fn last_invoice_id(&mut self) -> Result<Option<i64>> {

@@ -1,0 +1,38 @@
+//! How this task uses Polars: the streaming engine, objects in memory, one kind of error.
+
+use bytes::Bytes;
+use invoices::{Error, Result};
+use polars::io::HiveOptions;
+use polars::prelude::*;
+use std::sync::Arc;
+
+/// Reads Parquet objects held in memory, one after the other, as one table.
+pub fn scan(objects: Vec<Bytes>) -> Result<LazyFrame> {
+    let buffers: Arc<[_]> = objects.into_iter().map(|object| Vec::from(object).into()).collect();
+    // Objects in memory have no path to read partition columns from; left on, Polars fails.
+    let hive_options = HiveOptions::new_disabled();
+    let options = ScanArgsParquet { hive_options, ..Default::default() };
+    LazyFrame::scan_parquet_sources(ScanSources::Buffers(buffers), options).map_err(failed)
+}
+
+/// Runs a query. `Engine::Auto` would be the in-memory engine, so the streaming one is asked for.
+pub fn collect(query: LazyFrame) -> Result<DataFrame> {
+    let result = query.collect_with_engine(Engine::Streaming).map_err(failed)?;
+    Ok(result.unwrap_single())
+}
+
+/// A frame as a Parquet object.
+pub fn to_parquet(frame: &mut DataFrame) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes)
+        .with_compression(ParquetCompression::Zstd(None))
+        .with_statistics(StatisticsOptions::default())
+        .finish(frame)
+        .map_err(failed)?;
+    Ok(bytes.into())
+}
+
+/// What Polars cannot read or group is not what the lake's tables hold.
+pub fn failed(error: PolarsError) -> Error {
+    Error::refused("Polars cannot group the invoices").because(error)
+}

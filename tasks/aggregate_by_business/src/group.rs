@@ -1,0 +1,168 @@
+//! The grouping, in Polars: a month's invoices to statistics per business. Bytes in, frame out.
+//!
+//! Both sides of an invoice and the counterparties are grouped apart, and their partial results
+//! are merged like those of months: one merge serves both, and NULL needs no join to meet NULL.
+
+use crate::engine::{self, collect};
+use crate::{merge, pairs};
+use bytes::Bytes;
+use invoices::Result;
+use invoices::money::MoneyType;
+use invoices::statistics::{self as names, Scope};
+use polars::prelude::*;
+
+/// One side of an invoice, and the columns of the statistics that come from it.
+struct Side {
+    business: &'static str,
+    total: &'static str,
+    count: &'static str,
+    min: &'static str,
+    max: &'static str,
+}
+
+const ISSUED: Side = Side {
+    business: "issuer_id",
+    total: names::TOTAL_ISSUED,
+    count: names::ISSUED_COUNT,
+    min: names::MIN_ISSUED,
+    max: names::MAX_ISSUED,
+};
+
+const RECEIVED: Side = Side {
+    business: "receiver_id",
+    total: names::TOTAL_RECEIVED,
+    count: names::RECEIVED_COUNT,
+    min: names::MIN_RECEIVED,
+    max: names::MAX_RECEIVED,
+};
+
+/// Statistics per business of the invoices in an object of the table `invoices`.
+///
+/// # Errors
+/// Refused when the object cannot be read as invoices.
+pub fn month(object: Bytes, money: MoneyType) -> Result<DataFrame> {
+    let columns = [col("issue_date"), col("issuer_id"), col("receiver_id"), col("amount_usd")];
+    let invoices = collect(engine::scan(vec![object])?.select(columns))?;
+    let partials = [
+        side(invoices.clone().lazy(), &ISSUED),
+        side(invoices.clone().lazy(), &RECEIVED),
+        pairs::counterparties(&invoices)?,
+    ];
+    merge::merge(partials, money, Scope::Month)
+}
+
+fn side(invoices: LazyFrame, side: &Side) -> LazyFrame {
+    let (amount, date) = (|| col("amount_usd"), || col("issue_date"));
+    invoices.group_by([col(side.business).alias(names::BUSINESS_ID)]).agg([
+        amount().sum().alias(side.total),
+        len().cast(DataType::Int64).alias(side.count),
+        amount().min().alias(side.min),
+        amount().max().alias(side.max),
+        date().min().alias(names::FIRST_DATE),
+        date().max().alias(names::LAST_DATE),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MONEY, fingerprint, lines, lines_of, naive, object};
+    use crate::{engine, totals};
+    use invoices::{Invoice, statistics};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use proptest::prelude::*;
+
+    fn staged(invoices: &[Invoice]) -> Bytes {
+        let expected = fingerprint(invoices);
+        let mut frame = month(object(invoices, &expected), MONEY).unwrap();
+        totals::check(&frame, &expected, MONEY.scale, "the test").unwrap();
+        engine::to_parquet(&mut frame).unwrap()
+    }
+
+    fn invoice(issuer_id: Option<i64>, receiver_id: Option<i64>, amount: i64) -> Invoice {
+        Invoice { invoice_id: 0, issue_date_us: amount, issuer_id, receiver_id, amount }
+    }
+
+    #[test]
+    fn staged_columns_have_the_order_and_types_of_the_table() {
+        let object = staged(&[invoice(Some(1), None, 5)]);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(object).unwrap();
+        let columns = |schema: &arrow::datatypes::Schema| -> Vec<_> {
+            schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+        };
+        assert_eq!(columns(reader.schema()), columns(&statistics::schema(MONEY, Scope::Month)));
+    }
+
+    #[test]
+    fn null_meets_null_and_a_business_meets_itself() {
+        let invoices = [
+            invoice(Some(1), Some(1), 5),
+            invoice(None, Some(1), -7),
+            invoice(Some(2), None, 0),
+            invoice(None, None, 11),
+            invoice(Some(1), Some(2), 13),
+            invoice(Some(2), Some(1), 17),
+        ];
+        let expected = [
+            "1 18 15 2 3 5 13 -7 17 -7 17 2",
+            "2 17 13 2 1 0 17 13 13 0 17 1",
+            "- 4 11 2 2 -7 11 0 11 -7 11 2",
+        ];
+        assert_eq!(lines_of(&staged(&invoices)), expected);
+    }
+
+    /// Near the limits of the type a float would be wrong in the last digits, and 64 bits too small.
+    #[test]
+    fn sums_of_the_largest_amounts_are_exact() {
+        let largest = MONEY.max_unscaled();
+        let mut invoices = vec![invoice(Some(1), Some(2), largest); 1_000];
+        invoices.push(invoice(Some(1), Some(2), -1));
+        invoices.extend(vec![invoice(Some(2), Some(1), -largest); 1_001]);
+        let first = &lines_of(&staged(&invoices))[0];
+        let issued = i128::from(largest) * 1_000 - 1;
+        let received = -i128::from(largest) * 1_001;
+        assert!(first.starts_with(&format!("1 {issued} {received} 1001 1001 ")), "{first}");
+        assert!(issued > i128::from(i64::MAX) && received < i128::from(i64::MIN));
+    }
+
+    #[test]
+    fn ids_from_end_to_end_of_their_type_are_kept_apart() {
+        let invoices = [
+            invoice(Some(i64::MIN), Some(i64::MAX), 1),
+            invoice(Some(i64::MAX), Some(i64::MIN), 2),
+            invoice(None, Some(i64::MIN), 3),
+            invoice(Some(0), Some(i64::MAX), 4),
+        ];
+        assert_eq!(lines_of(&staged(&invoices)), lines(&naive(&invoices), true));
+    }
+
+    #[test]
+    fn without_any_business_there_is_one_row() {
+        let invoices = [invoice(None, None, 3), invoice(None, None, -3)];
+        assert_eq!(lines_of(&staged(&invoices)), ["- 0 0 2 2 -3 3 -3 3 -3 3 0"]);
+    }
+
+    fn business() -> impl Strategy<Value = Option<i64>> {
+        prop_oneof![
+            1 => Just(None),
+            8 => (0_i64..6).prop_map(Some),
+            1 => (-3_i64..3).prop_map(|id| Some(i64::from(i32::MAX) + id)),
+            1 => any::<i64>().prop_map(Some),
+        ]
+    }
+
+    fn invoices() -> impl Strategy<Value = Vec<Invoice>> {
+        let limit = MONEY.max_unscaled();
+        let amount = prop_oneof![-3_i64..3, -limit..=limit];
+        let one = (business(), business(), amount).prop_map(|(issuer, receiver, amount)| invoice(issuer, receiver, amount));
+        proptest::collection::vec(one, 1..300)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_invoices_are_grouped_as_one_at_a_time(invoices in invoices()) {
+            prop_assert_eq!(lines_of(&staged(&invoices)), lines(&naive(&invoices), true));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! One month from the lake's invoices to its staged statistics.
+
+use crate::staging::{self, ATTEMPTS, Basis, Inputs};
+use crate::{engine, group, totals};
+use bytes::Bytes;
+use invoices::fingerprint::FingerprintRecord;
+use invoices::lake::commit::CommitRecord;
+use invoices::lake::names::{self, Table};
+use invoices::lake::{Lake, Object};
+use invoices::parquet::{Proof, read_proof};
+use invoices::task::check_stop;
+use invoices::{Error, Fingerprint, Month, Result, failpoint};
+
+/// A month's statistics as they now stand in the staging area.
+pub struct StagedMonth {
+    pub record: CommitRecord,
+    /// The staged object when this run wrote it.
+    pub object: Option<Bytes>,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Written,
+    Emptied,
+    Unchanged,
+}
+
+/// Brings the month's statistics up to date with its invoices.
+///
+/// # Errors
+/// Configuration when the month was never extracted, refused when its invoices are not what their
+/// proof says, retry when they keep changing.
+pub async fn stage(lake: &Lake, month: Month, program: &str) -> Result<StagedMonth> {
+    let run = Run { lake, month, partition: names::month_partition(month), program };
+    for attempt in 1..=ATTEMPTS {
+        check_stop()?;
+        if let Some(staged) = run.attempt().await? {
+            return Ok(staged);
+        }
+        tracing::warn!(attempt, %month, "the invoices changed meanwhile; grouping them again");
+    }
+    Err(Error::retry(format!(
+        "other runs keep replacing the invoices or statistics of month {month}; run again when they are done"
+    )))
+}
+
+struct Run<'a> {
+    lake: &'a Lake,
+    month: Month,
+    partition: String,
+    program: &'a str,
+}
+
+impl Run<'_> {
+    fn input_path(&self) -> String {
+        names::object(Table::Invoices, &self.partition)
+    }
+
+    fn staged_path(&self) -> String {
+        names::object(Table::StagedByBusiness, &self.partition)
+    }
+
+    /// None when somebody replaced the invoices or the statistics meanwhile.
+    async fn attempt(&self) -> Result<Option<StagedMonth>> {
+        let (input, staged) = (self.input_path(), self.staged_path());
+        let (inputs, staged, record) = futures::try_join!(
+            staging::inputs_now(self.lake, &input),
+            self.lake.head(&staged),
+            self.lake.read_commit(Table::StagedByBusiness, &self.partition),
+        )?;
+        if let Some(record) = record.filter(|record| staging::is_current(record, &inputs, staged.as_ref())) {
+            return Ok(Some(StagedMonth { record, object: None, outcome: Outcome::Unchanged }));
+        }
+        match self.lake.get(&input).await? {
+            Some((object, bytes)) => self.write(&object, bytes).await,
+            None => self.empty().await,
+        }
+    }
+
+    async fn write(&self, input: &Object, bytes: Bytes) -> Result<Option<StagedMonth>> {
+        let place = self.lake.locate(&input.path);
+        let proof = read_proof(&bytes)?.ok_or_else(|| {
+            let advice = "it was not written by query_source; run query_source for its month";
+            Error::refused(format!("{place} has no proof of its invoices in its footer: {advice}"))
+        })?;
+        let basis = Basis {
+            invoices: proof.invoices.clone(),
+            money: proof.money,
+            snapshot: proof.snapshot.clone(),
+            inputs: [staging::input(input)].into(),
+        };
+        let grouping = tokio::task::spawn_blocking(move || grouped(bytes, &proof, &place)).await;
+        let grouped = grouping.map_err(|error| Error::bug("the grouping broke off").because(error))??;
+        if staging::inputs_now(self.lake, &input.path).await? != basis.inputs {
+            return Ok(None);
+        }
+        failpoint!("aggregate::before_put");
+        let object = self.lake.put(&self.staged_path(), grouped.object.clone()).await?;
+        let table = Table::StagedByBusiness;
+        let record = staging::record(table, &self.partition, basis, grouped.rows, &[object], self.program);
+        self.commit(record, Some(grouped.object), Outcome::Written).await
+    }
+
+    /// A month whose last invoice is gone leaves a record and no object.
+    async fn empty(&self) -> Result<Option<StagedMonth>> {
+        let month = self.month;
+        let source = self.lake.read_commit(Table::Invoices, &self.partition).await?;
+        let advice = "run query_source for it first";
+        let source = source.ok_or_else(|| Error::config(format!("month {month} has not been extracted; {advice}")))?;
+        if source.rows != 0 {
+            let lost = format!("the invoices of month {month} are gone from the lake; {advice}");
+            return Err(Error::config(lost));
+        }
+        let basis = Basis {
+            invoices: FingerprintRecord::new(&Fingerprint::default(), source.money.scale),
+            money: source.money,
+            snapshot: source.snapshot,
+            inputs: Inputs::new(),
+        };
+        self.lake.delete(&self.staged_path()).await?;
+        let record = staging::record(Table::StagedByBusiness, &self.partition, basis, 0, &[], self.program);
+        self.commit(record, None, Outcome::Emptied).await
+    }
+
+    /// Writes the record, then looks again: a run on other invoices may have come in between.
+    async fn commit(
+        &self,
+        record: CommitRecord,
+        object: Option<Bytes>,
+        outcome: Outcome,
+    ) -> Result<Option<StagedMonth>> {
+        failpoint!("aggregate::before_record");
+        self.lake.write_commit(Table::StagedByBusiness, &record).await?;
+        failpoint!("aggregate::after_record");
+        let (input, staged) = (self.input_path(), self.staged_path());
+        let (inputs, staged) =
+            futures::try_join!(staging::inputs_now(self.lake, &input), self.lake.head(&staged))?;
+        let is_current = staging::is_current(&record, &inputs, staged.as_ref());
+        Ok(is_current.then_some(StagedMonth { record, object, outcome }))
+    }
+}
+
+struct Grouped {
+    rows: u64,
+    object: Bytes,
+}
+
+fn grouped(object: Bytes, proof: &Proof, place: &str) -> Result<Grouped> {
+    let scale = proof.money.scale;
+    let expected = proof
+        .invoices
+        .parse(scale)
+        .ok_or_else(|| Error::refused(format!("{place} has a proof with unreadable totals")))?;
+    let mut frame = group::month(object, proof.money)?;
+    totals::check(&frame, &expected, scale, place)?;
+    Ok(Grouped { rows: frame.height() as u64, object: engine::to_parquet(&mut frame)? })
+}

@@ -1,0 +1,65 @@
+//! What both staged tables share: how a partition is recognised as unchanged, and its record.
+
+use invoices::fingerprint::FingerprintRecord;
+use invoices::lake::commit::{CommitRecord, SourceSnapshot, now_text};
+use invoices::lake::names::Table;
+use invoices::lake::{Lake, Object};
+use invoices::money::MoneyType;
+use std::collections::BTreeMap;
+
+/// Layout of the staged objects; a program with another layout makes every month again.
+pub const LAYOUT: &str = "layout=1";
+
+/// Times that a partition is made anew because its inputs changed meanwhile.
+pub const ATTEMPTS: usize = 3;
+
+/// ETags of the objects that a partition is computed from, by path.
+pub type Inputs = BTreeMap<String, String>;
+
+/// What the statistics of a partition stand for.
+pub struct Basis {
+    pub invoices: FingerprintRecord,
+    pub money: MoneyType,
+    pub snapshot: SourceSnapshot,
+    pub inputs: Inputs,
+}
+
+/// The commit record of a staged partition.
+pub fn record(
+    table: Table,
+    partition: &str,
+    basis: Basis,
+    rows: u64,
+    objects: &[Object],
+    program: &str,
+) -> CommitRecord {
+    CommitRecord {
+        table: table.name().to_owned(),
+        partition: partition.to_owned(),
+        rows,
+        invoices: basis.invoices,
+        money: basis.money,
+        snapshot: basis.snapshot,
+        inputs: basis.inputs,
+        options: LAYOUT.to_owned(),
+        objects: objects.iter().map(Into::into).collect(),
+        committed_at: now_text(),
+        program: program.to_owned(),
+    }
+}
+
+/// Whether the record says that the staged object, as it is, was computed from these inputs.
+pub fn is_current(record: &CommitRecord, inputs: &Inputs, staged: Option<&Object>) -> bool {
+    let staged = staged.map(std::slice::from_ref).unwrap_or_default();
+    record.options == LAYOUT && record.inputs == *inputs && record.describes(staged)
+}
+
+/// Path and ETag of an object as inputs name it.
+pub fn input(object: &Object) -> (String, String) {
+    (object.path.clone(), object.etag.clone())
+}
+
+/// The object's ETag now, for comparing with what was read.
+pub async fn inputs_now(lake: &Lake, path: &str) -> invoices::Result<Inputs> {
+    Ok(lake.head(path).await?.iter().map(input).collect())
+}
