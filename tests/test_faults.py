@@ -243,12 +243,25 @@ def test_a_store_that_never_recovers_is_exit_75_and_changes_nothing(
     assert {key: bucket.read(key) for key in bucket.keys("invoice")} == before
 
 
+def many_invoices(database: Database) -> None:
+    """Fill more rows than fit the buffers between the database and the task."""
+    database.sql("insert into customers values (0, 'x') on conflict do nothing")
+    database.sql(
+        """insert into invoices
+           select 1000000 + n, timestamp '2025-01-01' + n % 90 * interval '1 day', 0, 0, 1
+           from generate_series(1, 800000) n"""
+    )
+
+
 def test_a_backend_terminated_while_reading_is_exit_75_and_publishes_nothing(
     filled: Database, tmp_path: Path
 ) -> None:
-    task = start("query_source", "--lake", tmp_path.as_uri(), *WINDOW, env=environment(filled),
-                 failpoints="query::reading=sleep(1500)")  # fmt: skip
-    time.sleep(1)
+    many_invoices(filled)
+    task = start(
+        "query_source", "--lake", tmp_path.as_uri(), *WINDOW, env=environment(filled),
+        failpoints="query::reading=sleep(300)",
+    )  # fmt: skip
+    time.sleep(1.5)
     filled.sql(
         """select pg_terminate_backend(pid) from pg_stat_activity
            where application_name = 'invoice-platform' and datname = current_database()"""
@@ -258,19 +271,15 @@ def test_a_backend_terminated_while_reading_is_exit_75_and_publishes_nothing(
     assert not list(tmp_path.glob("invoices/**/*.parquet"))
 
 
-def test_a_database_restarted_while_reading_is_exit_75_and_a_rerun_converges(
-    tmp_path: Path,
-) -> None:
+def test_a_database_restarted_while_reading_is_exit_75_and_a_rerun_converges(tmp_path: Path) -> None:
     with Postgres() as server:
         database = server.create_database()
-        database.sql("insert into customers values (1, 'x')")
-        database.sql(
-            """insert into invoices select n, timestamp '2025-01-01' + n % 90 * interval '1 day', 1, 1, 1
-               from generate_series(1, 6000) n"""
-        )
-        task = start("query_source", "--lake", tmp_path.as_uri(), *WINDOW, env=environment(database),
-                     failpoints="query::after_extract=sleep(100);query::reading=sleep(1500)")  # fmt: skip
-        time.sleep(1)
+        many_invoices(database)
+        task = start(
+            "query_source", "--lake", tmp_path.as_uri(), *WINDOW, env=environment(database),
+            failpoints="query::reading=sleep(300)",
+        )  # fmt: skip
+        time.sleep(1.5)
         server.restart("immediate")
         done = task.finish()
         assert done.exit_code == 75, done.stderr

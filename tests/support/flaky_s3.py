@@ -96,8 +96,8 @@ class FlakyS3:
     ) -> None:
         """Send an answer, or half of one."""
         request.send_response(status)
+        length = headers.get("Content-Length", len(body))
         headers = {k: v for k, v in headers.items() if k.lower() != "content-length"}
-        length = headers.pop("X-Length", len(body))
         for name, value in headers.items():
             request.send_header(name, value)
         request.send_header("Content-Length", str(length))

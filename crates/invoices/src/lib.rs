@@ -10,6 +10,8 @@
 //! Architecture invariant: nothing here knows ConnectorX, Polars, Kafka or Redis. A heavy client
 //! lives in the one task that uses it.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 pub mod error;
 pub mod fingerprint;
 pub mod invoice;

@@ -137,6 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn ids_that_just_fit_one_key_and_ids_that_just_do_not_are_kept_apart() {
+        for greatest in [1 << 31, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 1 << 33] {
+            let invoices = [
+                invoice(Some(1), Some(greatest), 1),
+                invoice(Some(greatest), Some(greatest - 1), 2),
+                invoice(Some(greatest), None, 3),
+                invoice(Some(greatest - 1), Some(1), 4),
+                invoice(Some(2), Some(greatest), 5),
+            ];
+            assert_eq!(lines_of(&staged(&invoices)), lines(&naive(&invoices), true));
+        }
+    }
+
+    #[test]
     fn without_any_business_there_is_one_row() {
         let invoices = [invoice(None, None, 3), invoice(None, None, -3)];
         assert_eq!(lines_of(&staged(&invoices)), ["- 0 0 2 2 -3 3 -3 3 -3 3 0"]);
@@ -154,7 +168,8 @@ mod tests {
     fn invoices() -> impl Strategy<Value = Vec<Invoice>> {
         let limit = MONEY.max_unscaled();
         let amount = prop_oneof![-3_i64..3, -limit..=limit];
-        let one = (business(), business(), amount).prop_map(|(issuer, receiver, amount)| invoice(issuer, receiver, amount));
+        let one = (business(), business(), amount)
+            .prop_map(|(issuer, receiver, amount)| invoice(issuer, receiver, amount));
         proptest::collection::vec(one, 1..300)
     }
 

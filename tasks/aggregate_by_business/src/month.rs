@@ -107,7 +107,8 @@ impl Run<'_> {
         let month = self.month;
         let source = self.lake.read_commit(Table::Invoices, &self.partition).await?;
         let advice = "run query_source for it first";
-        let source = source.ok_or_else(|| Error::config(format!("month {month} has not been extracted; {advice}")))?;
+        let source =
+            source.ok_or_else(|| Error::config(format!("month {month} has not been extracted; {advice}")))?;
         if source.rows != 0 {
             let lost = format!("the invoices of month {month} are gone from the lake; {advice}");
             return Err(Error::config(lost));
@@ -155,4 +156,38 @@ fn grouped(object: Bytes, proof: &Proof, place: &str) -> Result<Grouped> {
     let mut frame = group::month(object, proof.money)?;
     totals::check(&frame, &expected, scale, place)?;
     Ok(Grouped { rows: frame.height() as u64, object: engine::to_parquet(&mut frame)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Fixture;
+    use invoices::Invoice;
+
+    const INVOICE: Invoice =
+        Invoice { invoice_id: 1, issue_date_us: 0, issuer_id: Some(1), receiver_id: Some(2), amount: 5 };
+
+    #[tokio::test]
+    async fn statistics_of_invoices_that_were_replaced_meanwhile_are_not_staged() {
+        let fixture = Fixture::new();
+        let (lake, month) = (&fixture.lake, Fixture::newest());
+        let run = Run { lake, month, partition: names::month_partition(month), program: "test" };
+        fixture.extract(month, &[INVOICE]).await;
+        let (object, bytes) = lake.get(&run.input_path()).await.unwrap().unwrap();
+        fixture.extract(month, &[INVOICE, INVOICE]).await;
+        assert!(run.write(&object, bytes).await.unwrap().is_none());
+        assert_eq!(fixture.staged_month(month).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_record_is_not_the_last_word_when_the_invoices_changed_after_the_put() {
+        let fixture = Fixture::new();
+        let (lake, month) = (&fixture.lake, Fixture::newest());
+        fixture.extract(month, &[INVOICE]).await;
+        let staged = stage(lake, month, "test").await.unwrap();
+        fixture.extract(month, &[INVOICE, INVOICE]).await;
+        let run = Run { lake, month, partition: names::month_partition(month), program: "test" };
+        assert!(run.commit(staged.record, None, Outcome::Written).await.unwrap().is_none());
+        assert_eq!(stage(lake, month, "test").await.unwrap().outcome, Outcome::Written);
+    }
 }

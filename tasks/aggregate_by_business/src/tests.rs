@@ -1,7 +1,7 @@
 //! The task on a lake in a local folder.
 
-use crate::aggregate;
 use crate::testing::{Fixture, fingerprint, lines, naive, object};
+use crate::{aggregate, stage_months, window};
 use invoices::lake::names::{self, Table};
 use invoices::{Invoice, Kind, Result};
 use rand::rngs::StdRng;
@@ -119,7 +119,8 @@ async fn an_object_without_proof_is_refused() {
     let newest = names::month_partition(Fixture::newest());
     run(&fixture).await.unwrap();
     // Staged statistics are Parquet as well, but prove nothing.
-    let (_, bytes) = fixture.lake.get(&names::object(Table::StagedByBusiness, &newest)).await.unwrap().unwrap();
+    let (_, bytes) =
+        fixture.lake.get(&names::object(Table::StagedByBusiness, &newest)).await.unwrap().unwrap();
     fixture.lake.put(&names::object(Table::Invoices, &newest), bytes).await.unwrap();
     let error = run(&fixture).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Refused, "{error}");
@@ -134,4 +135,18 @@ async fn a_staged_object_that_somebody_changed_is_made_again() {
     fixture.lake.put(&path, bytes::Bytes::from_static(b"half a run")).await.unwrap();
     run(&fixture).await.unwrap();
     assert_eq!(fixture.staged_month(Fixture::newest()).await, Some(lines(&naive(&newer), true)));
+}
+
+#[tokio::test]
+async fn months_that_were_staged_anew_are_not_merged_from_old_ones() {
+    let (fixture, older, _) = extracted().await;
+    let (lake, window) = (&fixture.lake, Fixture::window());
+    let months = stage_months(lake, window, "test 1").await.unwrap();
+    let changed = some_invoices(4, 20);
+    fixture.extract(Fixture::newest(), &changed).await;
+    stage_months(lake, window, "test 2").await.unwrap();
+    assert!(window::stage(lake, window, &months, "test 1").await.unwrap().is_none());
+    run(&fixture).await.unwrap();
+    let all = [older, changed].concat();
+    assert_eq!(fixture.staged_window().await, Some(lines(&naive(&all), false)));
 }

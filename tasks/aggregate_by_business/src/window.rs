@@ -58,7 +58,12 @@ pub async fn stage(
     Ok(is_current.then_some(StagedWindow { record, is_new: true }))
 }
 
-fn merged(objects: Vec<Bytes>, money: MoneyType, expected: &Fingerprint, place: &str) -> Result<(u64, Bytes)> {
+fn merged(
+    objects: Vec<Bytes>,
+    money: MoneyType,
+    expected: &Fingerprint,
+    place: &str,
+) -> Result<(u64, Bytes)> {
     let mut frame = if objects.is_empty() {
         merge::nothing(money, Scope::Window)
     } else {

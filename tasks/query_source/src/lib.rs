@@ -77,6 +77,7 @@ fn run_once(args: &Args, task: &Task, lake: &Lake) -> Result<Option<Report>> {
             match task.block_on(publish::publish(lake, task, &source, writer))? {
                 Published::Written { fingerprint, bytes } => report.wrote(&fingerprint, bytes),
                 Published::Emptied => report.emptied(),
+                Published::Same => report.same(),
                 Published::Overtaken => return Ok(None),
             }
         }

@@ -9,6 +9,7 @@ use invoices::lake::commit::{CommitRecord, now_text};
 use invoices::lake::names::{self, Table};
 use invoices::lake::{Lake, Object};
 use invoices::money::MoneyType;
+use invoices::parquet::read_proof;
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
 use invoices::{Error, Fingerprint, Result, failpoint};
@@ -16,10 +17,15 @@ use std::collections::BTreeMap;
 
 /// What became of one month.
 pub enum Published {
-    Written { fingerprint: Fingerprint, bytes: u64 },
+    Written {
+        fingerprint: Fingerprint,
+        bytes: u64,
+    },
     /// The month has no invoices (any more); its object is gone.
     Emptied,
-    /// A run with a newer snapshot has the month.
+    /// A run with a newer snapshot has committed the same invoices.
+    Same,
+    /// A run with a newer snapshot has committed other invoices.
     Overtaken,
 }
 
@@ -54,34 +60,40 @@ pub fn prove(
     });
     match differs {
         None => Ok(writers),
-        Some(text) => Err(Failure { writers, error: Error::refused(format!("{text}; nothing was published")) }),
+        Some(text) => {
+            Err(Failure { writers, error: Error::refused(format!("{text}; nothing was published")) })
+        }
     }
 }
 
 /// Publishes one proven month.
 pub async fn publish(lake: &Lake, task: &Task, source: &Source, writer: MonthWriter) -> Result<Published> {
     let partition = names::month_partition(writer.month);
-    if overtaken(lake, &partition, source).await? {
-        writer.abort().await;
-        return Ok(Published::Overtaken);
-    }
     let (month, fingerprint, path) = (writer.month, writer.fingerprint, writer.path());
+    if let Some(newer) = newer_record(lake, &partition, source).await? {
+        writer.abort().await;
+        let same = newer.fingerprint()? == fingerprint;
+        return Ok(if same { Published::Same } else { Published::Overtaken });
+    }
     failpoint!("query::before_put");
     let object = writer.finish(source.snapshot()).await?;
     failpoint!("query::after_put");
     if object.is_none() {
         lake.delete(&path).await?;
     }
+    let mut record = record(task, source, &partition, &fingerprint, object.as_ref());
     // Stopped between the first look and the put, this run may have put its older rows over newer
     // ones; the newer run's record tells, and a fresh snapshot mends it.
-    if overtaken(lake, &partition, source).await? {
-        return Ok(Published::Overtaken);
+    if let Some(newer) = newer_record(lake, &partition, source).await? {
+        if newer.fingerprint()? != fingerprint {
+            return Ok(Published::Overtaken);
+        }
+        record.snapshot = newer.snapshot;
     }
-    let record = record(task, source, &partition, &fingerprint, object.as_ref());
     failpoint!("query::before_record");
     lake.write_commit(Table::Invoices, &record).await?;
     failpoint!("query::after_record");
-    if lake.head(&path).await? != object {
+    if lake.head(&path).await? != object && !holds(lake, &path, &fingerprint).await? {
         return Ok(Published::Overtaken);
     }
     tracing::debug!(rows = fingerprint.rows, "published {month}");
@@ -91,13 +103,18 @@ pub async fn publish(lake: &Lake, task: &Task, source: &Source, writer: MonthWri
     })
 }
 
-/// Whether a run with a newer snapshot has committed the month.
-async fn overtaken(lake: &Lake, partition: &str, source: &Source) -> Result<bool> {
+/// The month's commit record, if a run with a newer snapshot wrote it.
+async fn newer_record(lake: &Lake, partition: &str, source: &Source) -> Result<Option<CommitRecord>> {
     let record = lake.read_commit(Table::Invoices, partition).await?;
     let mine = source.snapshot();
-    Ok(record.is_some_and(|record| {
-        record.snapshot.source == mine.source && record.snapshot.is_newer_than(mine)
-    }))
+    Ok(record.filter(|record| record.snapshot.source == mine.source && record.snapshot.is_newer_than(mine)))
+}
+
+/// Whether the month's object, put by another run meanwhile, holds the same invoices.
+async fn holds(lake: &Lake, path: &str, fingerprint: &Fingerprint) -> Result<bool> {
+    let Some((_, bytes)) = lake.get(path).await? else { return Ok(fingerprint.rows == 0) };
+    let proof = read_proof(&bytes)?;
+    Ok(proof.and_then(|proof| proof.invoices.parse(proof.money.scale)) == Some(*fingerprint))
 }
 
 fn record(

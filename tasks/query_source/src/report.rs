@@ -54,6 +54,11 @@ impl Report {
         self.emptied += 1;
     }
 
+    /// Another run wrote the month meanwhile, with the same invoices.
+    pub fn same(&mut self) {
+        self.unchanged += 1;
+    }
+
     /// A line per month for `--dry-run`, on stderr for people and in the result for programs.
     pub fn explain(&mut self, plan: &Plan, known: &BTreeMap<Month, Known>, source: &MonthFingerprints) {
         let mut lines = Vec::new();
@@ -63,7 +68,10 @@ impl Report {
             let replaced_bytes: u64 = objects.iter().map(|object| object.size).sum();
             let amount = money::format(expected.amount, self.scale);
             tracing::info!(
-                rows = expected.rows, amount, replaced_objects = objects.len(), replaced_bytes,
+                rows = expected.rows,
+                amount,
+                replaced_objects = objects.len(),
+                replaced_bytes,
                 "would read {month}"
             );
             self.total.merge(expected);

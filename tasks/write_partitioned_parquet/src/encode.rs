@@ -19,9 +19,8 @@ const ROWS_WORTH_COMPRESSING: usize = 64;
 
 /// The rows as Parquet. A dictionary is never worth it: amounts and dates hardly repeat.
 pub fn encode(rows: &RecordBatch) -> Result<Bytes> {
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties(rows.num_rows()))
-        .with_skip_arrow_metadata(true);
+    let options =
+        ArrowWriterOptions::new().with_properties(properties(rows.num_rows())).with_skip_arrow_metadata(true);
     let mut object = Vec::new();
     let mut writer = ArrowWriter::try_new_with_options(&mut object, rows.schema(), options)?;
     writer.write(rows)?;

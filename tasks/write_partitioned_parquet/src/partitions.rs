@@ -58,10 +58,8 @@ fn businesses_of(rows: &RecordBatch) -> Result<Int64Array> {
     let column = rows.column_by_name(BUSINESS_ID).and_then(|column| column.as_primitive_opt::<Int64Type>());
     let businesses = column.ok_or_else(|| Error::bug("staged statistics have no business_id"))?;
     let key = |row: usize| (businesses.is_null(row), businesses.value(row));
-    let ascending = |row: usize| {
-        let (before, next) = (key(row - 1), key(row));
-        before.0 < next.0 || (before.0 == next.0 && !next.0 && before.1 < next.1)
-    };
+    // NULL is the greatest and nothing follows it, whatever value lies beneath.
+    let ascending = |row: usize| !key(row - 1).0 && key(row - 1) < key(row);
     if !(1..businesses.len()).all(ascending) {
         let advice = "run aggregate_by_business again";
         return Err(Error::refused(format!(
@@ -75,8 +73,7 @@ fn one_each(rows: &RecordBatch, businesses: &Int64Array, by: PartitionBy) -> Res
     let body: Vec<usize> =
         (0..rows.num_columns()).filter(|&at| rows.schema_ref().field(at).name() != BUSINESS_ID).collect();
     let body = rows.project(&body)?;
-    let partition =
-        |(row, business)| Partition { folder: by.folder(business), rows: body.slice(row, 1) };
+    let partition = |(row, business)| Partition { folder: by.folder(business), rows: body.slice(row, 1) };
     Ok(businesses.iter().enumerate().map(partition).collect())
 }
 
@@ -112,7 +109,10 @@ mod tests {
         let rows = testing::statistics(&[Some(-3), Some(42), None]);
         let partitions = cut(&rows, PartitionBy::Business).unwrap();
         let folders: Vec<&str> = partitions.iter().map(|partition| partition.folder.as_str()).collect();
-        assert_eq!(folders, ["business_id=-3/", "business_id=42/", "business_id=__HIVE_DEFAULT_PARTITION__/"]);
+        assert_eq!(
+            folders,
+            ["business_id=-3/", "business_id=42/", "business_id=__HIVE_DEFAULT_PARTITION__/"]
+        );
         for partition in &partitions {
             assert_eq!(partition.rows.num_rows(), 1);
             assert!(partition.rows.column_by_name(BUSINESS_ID).is_none());

@@ -63,9 +63,7 @@ impl Publisher<'_> {
         )?;
         job.check_limit(&staged.record, self.max_partitions)?;
         let is_current = published.as_ref().is_some_and(|record| {
-            record.inputs == staged.inputs()
-                && record.options == job.options()
-                && record.describes(&listed)
+            record.inputs == staged.inputs() && record.options == job.options() && record.describes(&listed)
         });
         Ok(Planned { staged, is_current, published, listed })
     }
@@ -123,9 +121,8 @@ impl Publisher<'_> {
     /// What the partition's folder holds under the written paths, and the rest: businesses that
     /// vanished, or the objects of another partitioning.
     async fn list_apart(&self, job: &Job, written: &[Object]) -> Result<(Vec<Object>, Vec<Object>)> {
-        let is_written = |object: &Object| {
-            written.binary_search_by(|other| other.path.cmp(&object.path)).is_ok()
-        };
+        let is_written =
+            |object: &Object| written.binary_search_by(|other| other.path.cmp(&object.path)).is_ok();
         let listed = self.lake.list(&job.folder()).await?;
         Ok(listed.into_iter().partition(is_written))
     }

@@ -64,8 +64,12 @@ impl Report {
             let replaced_bytes: u64 = planned.listed.iter().map(|object| object.size).sum();
             let (replaced, objects) = (planned.listed.len(), job.parts_at_most(staged));
             tracing::info!(
-                rows = staged.rows, objects, replaced_objects = replaced, replaced_bytes,
-                "would publish {}", job.what
+                rows = staged.rows,
+                objects,
+                replaced_objects = replaced,
+                replaced_bytes,
+                "would publish {}",
+                job.what
             );
             lines.push(json!({
                 "table": job.to.name(), "partition": job.partition, "rows": staged.rows,

@@ -48,14 +48,14 @@ pub fn fingerprint(rows: &RecordBatch) -> Fingerprint {
 pub struct Fixture {
     pub lake: Lake,
     url: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Fixture {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("file://{}", folder.path().display());
-        Self { lake: Lake::open(&url).unwrap(), url, _folder: folder }
+        Self { lake: Lake::open(&url).unwrap(), url, folder }
     }
 
     pub fn window() -> Window {
@@ -67,7 +67,8 @@ impl Fixture {
     }
 
     pub fn args(&self, flags: &[&str]) -> Args {
-        let fixed = ["write_partitioned_parquet", "--lake", &self.url, "--as-of", "2026-01-31", "--months", "2"];
+        let fixed =
+            ["write_partitioned_parquet", "--lake", &self.url, "--as-of", "2026-01-31", "--months", "2"];
         Args::parse_from(fixed.iter().chain(flags))
     }
 
@@ -114,5 +115,15 @@ impl Fixture {
         let folder = format!("{}/{}/", Table::ByBusiness.folder(), names::month_partition(month));
         let listed = self.lake.list(folder.trim_end_matches('/')).await.unwrap();
         listed.iter().map(|object| object.path.strip_prefix(&folder).unwrap().to_owned()).collect()
+    }
+
+    /// Folders below a month's folder, as a local lake shows them to whoever looks.
+    pub fn folders_of(&self, month: Month) -> Vec<String> {
+        let table = self.folder.path().join(Table::ByBusiness.folder());
+        let entries = std::fs::read_dir(table.join(names::month_partition(month))).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 }

@@ -1,7 +1,7 @@
 //! The task on a lake in a local folder.
 
 use crate::publish_all;
-use crate::staged;
+use crate::staged::{self, Staged};
 use crate::testing::{Fixture, MONEY, fingerprint, statistics};
 use crate::totals::Totals;
 use arrow::record_batch::RecordBatch;
@@ -46,7 +46,10 @@ async fn every_partitioning_publishes_every_row_once_and_leaves_nothing_of_the_o
                 "business_id=__HIVE_DEFAULT_PARTITION__/part-0.parquet",
             ],
         ),
-        ("month,bucket(business_id,2)", vec!["business_bucket=0/part-0.parquet", "business_bucket=1/part-0.parquet"]),
+        (
+            "month,bucket(business_id,2)",
+            vec!["business_bucket=0/part-0.parquet", "business_bucket=1/part-0.parquet"],
+        ),
         ("month", vec!["part-0.parquet"]),
     ] {
         let line = publish(&fixture, &["--partition-by", by]).await.unwrap();
@@ -86,6 +89,7 @@ async fn a_changed_month_is_replaced_and_vanished_businesses_disappear() {
     let expected = ["business_id=1/part-0.parquet", "business_id=5/part-0.parquet"];
     assert_eq!(fixture.published(Fixture::newest()).await, expected);
     assert_eq!(fixture.published(Fixture::window().first).await.len(), 4);
+    assert_eq!(fixture.folders_of(Fixture::newest()), ["business_id=1", "business_id=5"]);
 }
 
 #[tokio::test]
@@ -125,7 +129,9 @@ async fn too_many_partitions_are_refused_before_anything_is_written() {
     let error = refused(outcome, Kind::Refused, "month 2026-01-01 has 4 partitions").to_string();
     assert!(error.contains("month,bucket(business_id,3)"), "{error}");
     assert!(fixture.lake.list(Table::ByBusiness.folder()).await.unwrap().is_empty());
-    publish(&fixture, &["--max-partitions", "3", "--partition-by", "month,bucket(business_id,3)"]).await.unwrap();
+    publish(&fixture, &["--max-partitions", "3", "--partition-by", "month,bucket(business_id,3)"])
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -155,6 +161,18 @@ async fn a_staged_object_that_is_not_the_recorded_one_is_not_published() {
     fixture.lake.put(&path, bytes::Bytes::from_static(b"half a run")).await.unwrap();
     refused(publish(&fixture, &[]).await, Kind::Retry, "month 2026-01-01");
     assert!(fixture.published(Fixture::newest()).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_staging_that_was_replaced_after_its_record_was_read_is_not_published() {
+    let fixture = Fixture::new();
+    fixture.stage_all(&IDS).await;
+    let partition = names::month_partition(Fixture::newest());
+    let found = Staged::find(&fixture.lake, Table::StagedByBusiness, &partition, "the month").await.unwrap();
+    assert!(found.is_current(&fixture.lake).await.unwrap());
+    fixture.stage_month(Fixture::newest(), &[Some(1)]).await;
+    assert!(!found.is_current(&fixture.lake).await.unwrap());
+    assert!(found.read(&fixture.lake).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ pub mod commit;
 pub mod names;
 mod upload;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
@@ -31,6 +31,9 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_RETRIES: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Pauses before a read is tried again.
+const READ_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
 /// A listed or written object; `path` is relative to the lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,14 +79,16 @@ impl Lake {
             .map_err(|error| Error::config(format!("cannot make the lake folder {url}")).because(error))?;
         let store = LocalFileSystem::new_with_prefix(&folder)
             .map_err(|error| Error::config(format!("cannot open the lake folder {url}")).because(error))?
+            .with_automatic_cleanup(true)
             .with_fsync(true);
         Ok(Self { store: Arc::new(store), url: url.trim_end_matches('/').into(), is_local: true })
     }
 
     fn open_bucket(url: &str, parsed: &url::Url) -> Result<Self> {
-        let bucket = parsed.host_str().filter(|bucket| !bucket.is_empty()).ok_or_else(|| {
-            Error::config(format!("{url:?} names no bucket; use s3://bucket/prefix"))
-        })?;
+        let bucket = parsed
+            .host_str()
+            .filter(|bucket| !bucket.is_empty())
+            .ok_or_else(|| Error::config(format!("{url:?} names no bucket; use s3://bucket/prefix")))?;
         let client = ClientOptions::new()
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_timeout(seconds_from_env("AWS_TIMEOUT_SECONDS").unwrap_or(REQUEST_TIMEOUT))
@@ -123,6 +128,10 @@ impl Lake {
 
     /// Reads a whole object with its ETag; none when there is none.
     pub async fn get(&self, path: &str) -> Result<Option<(Object, Bytes)>> {
+        retried(|| self.get_once(path)).await
+    }
+
+    async fn get_once(&self, path: &str) -> Result<Option<(Object, Bytes)>> {
         let result = match self.store.get_opts(&Path::from(path), GetOptions::default()).await {
             Err(object_store::Error::NotFound { .. }) => return self.absent_or_no_bucket(path).await,
             other => other.map_err(|error| self.failed("read", path, error))?,
@@ -152,14 +161,17 @@ impl Lake {
 
     /// All objects below a folder, in name order.
     pub async fn list(&self, folder: &str) -> Result<Vec<Object>> {
+        retried(|| self.list_once(folder)).await
+    }
+
+    async fn list_once(&self, folder: &str) -> Result<Vec<Object>> {
         let metas: Vec<_> = self
             .store
             .list(Some(&Path::from(folder)))
             .try_collect()
             .await
             .map_err(|error| self.failed("list", folder, error))?;
-        let mut objects: Vec<_> =
-            metas.iter().map(|meta| described(meta.location.as_ref(), meta)).collect();
+        let mut objects: Vec<_> = metas.iter().map(|meta| described(meta.location.as_ref(), meta)).collect();
         objects.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(objects)
     }
@@ -274,12 +286,25 @@ impl Lake {
     }
 }
 
+/// Reads again what was cut short: the client retries requests, not broken bodies.
+async fn retried<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F) -> Result<T> {
+    for pause in READ_PAUSES {
+        match read().await {
+            Err(error) if error.kind() == Kind::Retry => tokio::time::sleep(pause).await,
+            outcome => return outcome,
+        }
+    }
+    read().await
+}
+
 /// Listing errors come as generic ones; their text has the status.
 fn is_denied(error: &object_store::Error, text: &str) -> bool {
     use object_store::Error as Store;
     matches!(error, Store::PermissionDenied { .. } | Store::Unauthenticated { .. })
         || ["403 Forbidden", "401 Unauthorized"].iter().any(|status| text.contains(status))
-        || ["AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId"].iter().any(|code| text.contains(code))
+        || ["AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId"]
+            .iter()
+            .any(|code| text.contains(code))
 }
 
 fn described(path: &str, meta: &object_store::ObjectMeta) -> Object {

@@ -164,7 +164,9 @@ mod tests {
         for text in ["month", "month,business_id", "month,bucket(business_id,16)"] {
             assert_eq!(text.parse::<PartitionBy>().unwrap().to_string(), text);
         }
-        for text in ["", "business_id", "month,../x", "month,bucket(business_id,0)", "month,bucket(business_id,-1)"] {
+        for text in
+            ["", "business_id", "month,../x", "month,bucket(business_id,0)", "month,bucket(business_id,-1)"]
+        {
             assert!(text.parse::<PartitionBy>().is_err(), "{text:?}");
         }
     }
@@ -173,7 +175,10 @@ mod tests {
     fn names_are_what_hive_expects() {
         let month = "2026-01-01".parse().unwrap();
         let partition = month_partition(month);
-        assert_eq!(object(Table::Invoices, &partition), "invoices/issue_date_yearmonth=2026-01-01/part-0.parquet");
+        assert_eq!(
+            object(Table::Invoices, &partition),
+            "invoices/issue_date_yearmonth=2026-01-01/part-0.parquet"
+        );
         assert_eq!(month_of(&object(Table::ByBusiness, &partition)), Some(month));
         assert_eq!(PartitionBy::Business.folder(None), "business_id=__HIVE_DEFAULT_PARTITION__/");
         assert_eq!(PartitionBy::Bucket(8).folder(Some(-1)), "business_bucket=7/");

@@ -33,9 +33,7 @@ impl Source {
     /// privilege and for types that can't hold invoices exactly.
     pub fn open(args: &SourceArgs) -> Result<Self> {
         match args.url()? {
-            SourceUrl::Postgres(url) => {
-                Ok(Self::Postgres(Box::new(postgres::Session::open(url, args)?)))
-            }
+            SourceUrl::Postgres(url) => Ok(Self::Postgres(Box::new(postgres::Session::open(url, args)?))),
             SourceUrl::Sqlite(path) => Ok(Self::Sqlite(Box::new(sqlite::Session::open(&path, args)?))),
         }
     }

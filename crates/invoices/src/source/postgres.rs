@@ -223,7 +223,9 @@ pub fn failed(doing: &str, error: postgres::Error) -> Error {
     let text = text.trim_start_matches(": ");
     if text.contains("TLS") || text.contains("certificate") || text.contains("SSL") {
         let advice = "check sslmode and sslrootcert in the source URL";
-        return Error::config(format!("{doing}: the server's TLS identity is not accepted ({text}); {advice}"));
+        return Error::config(format!(
+            "{doing}: the server's TLS identity is not accepted ({text}); {advice}"
+        ));
     }
     if text.contains("invalid configuration") || text.contains("password missing") {
         return Error::config(format!("{doing}: {text}; set PGPASSWORD"));

@@ -39,7 +39,9 @@ impl Session {
         }
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .map_err(|error| failed("cannot open the SQLite file", error))?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| failed("cannot open the SQLite file", error))?;
+        connection
+            .busy_timeout(BUSY_TIMEOUT)
+            .map_err(|error| failed("cannot open the SQLite file", error))?;
         // SQLite has one schema called main; Postgres' default schema means the same here.
         let table = match args.table_parts()? {
             (Some("public") | None, name) => quote(name),
@@ -89,7 +91,8 @@ impl Session {
 
     fn check_columns(&self, args: &SourceArgs) -> Result<()> {
         let sql = format!("select * from {} limit 0", self.table);
-        let statement = self.connection.prepare(&sql).map_err(|error| failed("cannot read the table", error))?;
+        let statement =
+            self.connection.prepare(&sql).map_err(|error| failed("cannot read the table", error))?;
         let existing = statement.column_names();
         for name in self.names.in_order() {
             if !existing.iter().any(|column| column.eq_ignore_ascii_case(name)) {
@@ -133,7 +136,9 @@ impl Session {
                 return Err(not_a_date(id, &date));
             }
             let month = timestamp_us(&date).and_then(Month::of_timestamp_us);
-            let Some(month) = month.filter(|month| (1..=9999).contains(&chrono::Datelike::year(&month.first_day()))) else {
+            let Some(month) =
+                month.filter(|month| (1..=9999).contains(&chrono::Datelike::year(&month.first_day())))
+            else {
                 without_month += 1;
                 continue;
             };
@@ -202,7 +207,8 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
     let text = text.trim_end_matches('Z');
     let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
     let parsed = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
-    let parsed = parsed.or_else(|| chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0));
+    let parsed =
+        parsed.or_else(|| chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0));
     parsed.map(|t| t.and_utc().timestamp_micros())
 }
 
@@ -210,7 +216,9 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
 pub fn failed(doing: &str, error: rusqlite::Error) -> Error {
     use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, NotADatabase};
     match error.sqlite_error_code() {
-        Some(DatabaseBusy | DatabaseLocked) => Error::retry(format!("{doing}: it is locked by a writer; run again")),
+        Some(DatabaseBusy | DatabaseLocked) => {
+            Error::retry(format!("{doing}: it is locked by a writer; run again"))
+        }
         Some(NotADatabase) => Error::config(format!("{doing}: the file is not a SQLite database")),
         _ => Error::refused(doing).because(error),
     }

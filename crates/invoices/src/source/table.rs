@@ -164,11 +164,7 @@ impl PostgresTable {
     /// Condition for rows that no month can hold.
     pub fn outside_any_month(&self) -> String {
         let date = quote(&self.names.issue_date_column);
-        format!(
-            "{date} >= {} or {date} < {}",
-            self.date_literal(END_DAY),
-            self.date_literal(FIRST_DAY)
-        )
+        format!("{date} >= {} or {date} < {}", self.date_literal(END_DAY), self.date_literal(FIRST_DAY))
     }
 
     fn date_literal(&self, day: &str) -> String {

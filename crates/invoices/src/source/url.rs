@@ -13,6 +13,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Where the invoices are.
+// One of these exists per process; its size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
 pub enum SourceUrl {
     Postgres(PostgresUrl),
@@ -59,17 +61,15 @@ impl FromStr for SourceUrl {
 
 /// Whether a URL carries a password; such a URL may come from the environment only.
 pub fn has_password(text: &str) -> bool {
-    ::url::Url::parse(text).is_ok_and(|url| {
-        url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password")
-    })
+    ::url::Url::parse(text)
+        .is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password"))
 }
 
 impl PostgresUrl {
     fn parse(text: &str) -> Result<Self> {
         // The parser's own message could repeat the URL, password included.
-        let malformed = || {
-            Error::config("the source URL can't be parsed; use postgres://user@host:5432/database")
-        };
+        let malformed =
+            || Error::config("the source URL can't be parsed; use postgres://user@host:5432/database");
         let mut url = ::url::Url::parse(text).map_err(|_| malformed())?;
         let mut mode = String::from("prefer");
         let (mut root, mut certificate, mut key) = (None, None, None);
@@ -186,7 +186,9 @@ mod tests {
 
     #[test]
     fn errors_never_repeat_a_password() {
-        for text in ["postgres://u:secret@[bad/db", "postgres://u:secret@h:99999999/db", "mysql://u:secret@h/db"] {
+        for text in
+            ["postgres://u:secret@[bad/db", "postgres://u:secret@h:99999999/db", "mysql://u:secret@h/db"]
+        {
             let error = text.parse::<SourceUrl>().unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }

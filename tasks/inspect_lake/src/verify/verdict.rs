@@ -154,8 +154,8 @@ fn judge_record<T>(
     } else if !record.fingerprint().is_ok_and(|recorded| is_content(&recorded)) {
         let says = &record.invoices;
         problems.push(format!(
-            "the commit record of {table} says {} invoices and {}, its objects something else; {mend}",
-            says.rows, says.amount
+            "the commit record of {table} says {} invoices, {} and row hash {}, its objects something else; {mend}",
+            says.rows, says.amount, says.row_hash
         ));
     }
     problems

@@ -39,7 +39,12 @@ pub fn plan(session: &mut Session, months: &[Month], connections: usize) -> Resu
     let runs = runs(months);
     let condition = condition(&session.table, &runs);
     let (rows_estimate, rows_all) = session.estimate(&condition)?;
-    let version: i32 = query_one(&mut session.client, "select current_setting('server_version_num')::int4", "cannot ask for the version")?.get(0);
+    let version: i32 = query_one(
+        &mut session.client,
+        "select current_setting('server_version_num')::int4",
+        "cannot ask for the version",
+    )?
+    .get(0);
     if session.table.heaps.is_empty() || version < TID_RANGE_SCAN_VERSION {
         let query = rows_one_by_one(&session.table, &condition);
         return Ok(Reading { queries: vec![query], rows_estimate });
@@ -76,7 +81,10 @@ fn whole_ranges(session: &mut Session) -> Result<Vec<BlockRange>> {
     let mut ranges = Vec::new();
     for heap in session.table.heaps.clone() {
         let sql = "select pg_relation_size($1::text::regclass) / current_setting('block_size')::int8";
-        let row = session.client.query_one(sql, &[&heap]).map_err(|error| failed("cannot measure the table", error))?;
+        let row = session
+            .client
+            .query_one(sql, &[&heap])
+            .map_err(|error| failed("cannot measure the table", error))?;
         let blocks: i64 = row.get(0);
         ranges.push(BlockRange { heap, first: 0, end: blocks as u64 });
     }

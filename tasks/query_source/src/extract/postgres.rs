@@ -7,8 +7,8 @@ use super::wire;
 use connectorx::prelude::{CXQuery, PartitionParser, PostgresSource, Produce, Source, SourcePartition};
 use connectorx::sources::postgres::{BinaryProtocol, PostgresSourceError};
 use invoices::money::MoneyType;
-use invoices::source::postgres::{Session, failed};
 use invoices::source::MonthFingerprints;
+use invoices::source::postgres::{Session, failed};
 use invoices::task::{Progress, check_stop};
 use invoices::{Error, Month, Result, Window, failpoint};
 use postgres_openssl::MakeTlsConnector;
@@ -109,10 +109,10 @@ fn read(
             }
             progress.add(decoded);
             failpoint!("query::reading");
+            check_stop()?;
             if cancelled.load(Ordering::Relaxed) {
                 return Err(Error::retry("reading stopped because another part of it failed"));
             }
-            check_stop()?;
         }
         if is_last {
             return reader.finish();

@@ -45,8 +45,9 @@ pub fn decode(
             i64::from_be_bytes(bytes)
         };
         let invoice_id = word(0);
-        let (amount, amount_bytes) = money::decode_numeric(tail, money)
-            .map_err(|error| Error::refused(format!("invoice {invoice_id}: {amount_column} {error}; correct it in the source")))?;
+        let (amount, amount_bytes) = money::decode_numeric(tail, money).map_err(|error| {
+            Error::refused(format!("invoice {invoice_id}: {amount_column} {error}; correct it in the source"))
+        })?;
         let business = |value: i64| (value != NULL_BUSINESS).then_some(value);
         consume(Invoice {
             invoice_id,
