@@ -28,14 +28,13 @@ step() {
 }
 
 if [ ! -f "$DEMO/invoices.db" ]; then
-    step populate_tables --customers 1000 --invoices 50000 --seed 42 --until "$AS_OF"
+    step populate_tables --customers 1000 --invoices 50000 --seed 42 --until "$AS_OF" --months 24
 fi
 step query_source
 step aggregate_by_business
 step write_partitioned_parquet
 
 printf '\n'
-bold "The largest businesses of the last 12 months"
 inspect_lake top --limit 8 >"$DEMO/inspect_lake.json"
 
 files=$(find "$DEMO/lake" -name '*.parquet' -not -path '*/_*' | wc -l)

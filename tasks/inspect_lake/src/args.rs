@@ -83,6 +83,20 @@ pub enum Command {
     /// Shows the last commit of every partition and whether its objects are still there
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Lists the businesses that issued most over the window
+    Top(TopArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct TopArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    #[command(flatten)]
+    pub window: WindowArgs,
+
+    /// Number of businesses
+    #[arg(long, env = "LIMIT", default_value_t = 10, value_name = "N")]
+    pub limit: usize,
 }
 
 #[derive(Debug, ClapArgs)]

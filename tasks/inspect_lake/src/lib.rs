@@ -5,6 +5,7 @@
 //! * [`doctor`]: every check of the source and the lake, each with what to do.
 //! * [`verify`]: reads source, `invoices` and `invoice_by_business` back and compares them.
 //! * [`status`]: the last commit record of every partition.
+//! * [`top`]: the largest businesses of a window.
 //! * [`text`], [`table`]: how facts are written for people.
 //!
 //! Architecture invariant: nothing here changes a table of the lake or the source. The one thing
@@ -19,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod text;
+mod top;
 mod verify;
 
 pub use args::Args;
@@ -39,6 +41,7 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
         Command::Doctor(args) => doctor::run(args, form, &task.runtime),
         Command::Verify(args) => verify::run(args, form, &task.runtime),
         Command::Status(args) => status::run(args, form, &task.runtime),
+        Command::Top(args) => top::run(args, form, &task.runtime),
     }
 }
 

@@ -38,6 +38,9 @@ use report::Report;
 use serde_json::Value;
 use staged::Staged;
 
+/// Partitions being published at once: one is listed while another is written.
+const JOBS_AT_ONCE: usize = 2;
+
 /// Runs the task; see the crate documentation.
 ///
 /// # Errors
@@ -60,12 +63,17 @@ async fn publish_all(args: &Args, lake: &Lake, program: &str) -> Result<Value> {
     let progress = Progress::new("partitions", objects);
     let publisher = Publisher { lake, max_partitions: args.max_partitions, program, progress: &progress };
     let mut report = Report::new(window, args.partition_by);
-    for job in &jobs {
-        if args.dry_run {
+    if args.dry_run {
+        for job in &jobs {
             report.planned(job, publisher.plan(job).await?);
-        } else {
-            report.published(job, publisher.publish(job).await?);
         }
+        return report.into_json();
+    }
+    let publishing =
+        stream::iter(&jobs).map(async |job| Ok::<_, Error>((job, publisher.publish(job).await?)));
+    let mut publishing = std::pin::pin!(publishing.buffered(JOBS_AT_ONCE));
+    while let Some((job, published)) = publishing.try_next().await? {
+        report.published(job, published);
     }
     report.into_json()
 }

@@ -9,10 +9,9 @@ use invoices::source::postgres::{Session, failed, query_one};
 use invoices::source::table::PostgresTable;
 use invoices::{Month, Result};
 
-/// Bytes of packed rows to ask for in one message, about.
-const CHUNK_BYTES: u64 = 1 << 20;
-/// A packed row with a typical amount.
-const PACKED_ROW_BYTES: u64 = 44;
+/// Blocks of one message. A block holds at most some 130 rows of these five columns, so a message is
+/// at most about 1 MiB, whatever the planner believes of the table.
+const CHUNK_BLOCKS: u64 = 184;
 /// Below this share of the table's rows, finding the months' blocks first pays.
 const NARROW_BELOW: f64 = 0.5;
 /// TID range scans came with Postgres 14; before, a range of blocks would scan the whole table.
@@ -51,11 +50,8 @@ pub fn plan(session: &mut Session, months: &[Month], connections: usize) -> Resu
     }
     let narrow = (rows_estimate as f64) < NARROW_BELOW * rows_all as f64;
     let ranges = if narrow { narrow_ranges(session, &runs)? } else { whole_ranges(session)? };
-    let blocks: u64 = whole_ranges(session)?.iter().map(|range| range.end - range.first).sum();
-    let rows_per_block = (rows_all / blocks.max(1)).clamp(1, 300);
-    let step = (CHUNK_BYTES / PACKED_ROW_BYTES / rows_per_block).max(1);
     let shares = share(&ranges, connections);
-    let queries = shares.iter().map(|share| chunked(&session.table, share, step, &condition)).collect();
+    let queries = shares.iter().map(|share| chunked(&session.table, share, &condition)).collect();
     Ok(Reading { queries, rows_estimate })
 }
 
@@ -154,7 +150,8 @@ fn share(ranges: &[BlockRange], parts: usize) -> Vec<Vec<BlockRange>> {
 }
 
 /// One query over a share: chunk by chunk, each one message of packed rows.
-fn chunked(table: &PostgresTable, share: &[BlockRange], step: u64, condition: &str) -> String {
+fn chunked(table: &PostgresTable, share: &[BlockRange], condition: &str) -> String {
+    let step = CHUNK_BLOCKS;
     let packed = wire::packed_sql(table);
     let parts: Vec<String> = share
         .iter()
