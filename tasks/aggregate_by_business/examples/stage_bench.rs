@@ -59,7 +59,7 @@ fn main() {
     t("sort merged", n, |i| collect(m[i].clone().lazy().sort(["business_id"], nulls_last())).unwrap());
     t("sort side", n, |i| collect(a[i].clone().lazy().sort(["business_id"], nulls_last())).unwrap());
     t("parquet 3", n, |i| to_parquet(&mut m[i].clone()).unwrap());
-    let z = |i: usize, l: i32| { let mut v = vec![]; ParquetWriter::new(&mut v).with_compression(ParquetCompression::Zstd(Some(ZstdLevel::try_new(l).unwrap()))).with_statistics(StatisticsOptions::default()).finish(&mut m[i].clone()).unwrap(); v };
+    let z = |i: usize, l: i32| { let mut v = vec![]; ParquetWriter::new(&mut v).with_compression(ParquetCompression::Zstd(Some(polars::polars_utils::compression::ZstdLevel::try_new(l).unwrap()))).with_statistics(StatisticsOptions::default()).finish(&mut m[i].clone()).unwrap(); v };
     let o = t("parquet zstd1", n, |i| z(i, 1));
     println!("bytes {} vs {}", o[0].len(), to_parquet(&mut m[0].clone()).unwrap().len());
     let o: Vec<bytes::Bytes> = o.into_iter().map(Into::into).collect();
