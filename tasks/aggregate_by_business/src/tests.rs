@@ -1,7 +1,7 @@
 //! The task on a lake in a local folder.
 
 use crate::testing::{Fixture, fingerprint, lines, naive, object};
-use crate::{aggregate, stage_months, window};
+use crate::{aggregate, months_at_once, stage_months, window};
 use invoices::lake::names::{self, Table};
 use invoices::{Invoice, Kind, Result};
 use rand::rngs::StdRng;
@@ -149,4 +149,12 @@ async fn months_that_were_staged_anew_are_not_merged_from_old_ones() {
     run(&fixture).await.unwrap();
     let all = [older, changed].concat();
     assert_eq!(fixture.staged_window().await, Some(lines(&naive(&all), false)));
+}
+
+#[test]
+fn months_that_are_large_are_grouped_one_by_one() {
+    assert_eq!(months_at_once(0), 3);
+    assert_eq!(months_at_once(10 << 20), 3);
+    assert_eq!(months_at_once(100 << 20), 2);
+    assert_eq!(months_at_once(10 << 30), 1);
 }

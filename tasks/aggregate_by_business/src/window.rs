@@ -14,6 +14,15 @@ use invoices::money::MoneyType;
 use invoices::statistics::Scope;
 use invoices::{Error, Fingerprint, Result, Window, failpoint};
 
+/// Rows of months that are merged at once.
+const ROWS_AT_ONCE: u64 = 500_000;
+
+/// A month's staged object.
+struct StagedObject {
+    rows: u64,
+    bytes: Bytes,
+}
+
 /// The window's commit record, and whether this run wrote it.
 pub struct StagedWindow {
     pub record: CommitRecord,
@@ -58,19 +67,37 @@ pub async fn stage(
     Ok(is_current.then_some(StagedWindow { record, is_new: true }))
 }
 
+/// Merges month after month into one frame, a few at a time, so that memory holds little more
+/// than a row per business.
 fn merged(
-    objects: Vec<Bytes>,
+    objects: Vec<StagedObject>,
     money: MoneyType,
     expected: &Fingerprint,
     place: &str,
 ) -> Result<(u64, Bytes)> {
-    let mut frame = if objects.is_empty() {
-        merge::nothing(money, Scope::Window)
-    } else {
-        merge::merge([engine::scan(objects)?], money, Scope::Window)?
-    };
+    let mut frame = merge::nothing(money, Scope::Window);
+    for batch in batches(objects) {
+        frame = merge::merge([frame.lazy(), engine::scan(batch)?], money, Scope::Window)?;
+    }
     totals::check(&frame, expected, money.scale, place)?;
     Ok((frame.height() as u64, engine::to_parquet(&mut frame)?))
+}
+
+/// Objects in groups of no more than [`ROWS_AT_ONCE`], or of one.
+fn batches(objects: Vec<StagedObject>) -> Vec<Vec<Bytes>> {
+    let mut batches: Vec<Vec<Bytes>> = Vec::new();
+    let mut rows = 0;
+    for object in objects {
+        rows += object.rows;
+        match batches.last_mut() {
+            Some(batch) if rows <= ROWS_AT_ONCE => batch.push(object.bytes),
+            _ => {
+                rows = object.rows;
+                batches.push(vec![object.bytes]);
+            }
+        }
+    }
+    batches
 }
 
 fn basis_of(months: &[StagedMonth]) -> Result<Basis> {
@@ -111,21 +138,25 @@ fn oldest_snapshot(months: &[StagedMonth]) -> SourceSnapshot {
 
 /// Staged objects of the months that have one, read where this run has not just written them; none
 /// when one is no longer the recorded one.
-async fn staged_objects(lake: &Lake, months: &[StagedMonth]) -> Result<Option<Vec<Bytes>>> {
-    let wanted = months.iter().filter(|month| !month.record.objects.is_empty());
-    let objects: Vec<Option<Bytes>> = stream::iter(wanted)
-        .map(|month| async move {
-            if let Some(object) = &month.object {
-                return Ok(Some(object.clone()));
-            }
-            let recorded = &month.record.objects[0];
-            let found = lake.get(&recorded.path).await?;
-            Ok::<_, Error>(found.filter(|(object, _)| object.etag == recorded.etag).map(|(_, bytes)| bytes))
-        })
+async fn staged_objects(lake: &Lake, months: &[StagedMonth]) -> Result<Option<Vec<StagedObject>>> {
+    let objects: Vec<Option<StagedObject>> = stream::iter(months)
+        .filter(|month| std::future::ready(!month.record.objects.is_empty()))
+        .map(|month| staged_object(lake, month))
         .buffered(CONCURRENCY)
         .try_collect()
         .await?;
     Ok(objects.into_iter().collect())
+}
+
+async fn staged_object(lake: &Lake, month: &StagedMonth) -> Result<Option<StagedObject>> {
+    let rows = month.record.rows;
+    if let Some(bytes) = month.object.clone() {
+        return Ok(Some(StagedObject { rows, bytes }));
+    }
+    let recorded = &month.record.objects[0];
+    let found = lake.get(&recorded.path).await?;
+    let recorded = found.filter(|(object, _)| *recorded == object.into());
+    Ok(recorded.map(|(_, bytes)| StagedObject { rows, bytes }))
 }
 
 async fn months_now(lake: &Lake, months: &[StagedMonth]) -> Result<Inputs> {
@@ -135,4 +166,19 @@ async fn months_now(lake: &Lake, months: &[StagedMonth]) -> Result<Inputs> {
         .try_collect()
         .await?;
     Ok(found.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_keep_every_object_once_and_few_rows_together() {
+        let object = |rows| StagedObject { rows, bytes: Bytes::from(rows.to_string()) };
+        let (small, half, huge) = (10, ROWS_AT_ONCE / 2, 3 * ROWS_AT_ONCE);
+        let found = batches([small, half, half, huge, small, small].map(object).into());
+        let sizes: Vec<usize> = found.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [2, 1, 1, 2]);
+        assert!(batches(vec![]).is_empty());
+    }
 }
