@@ -265,13 +265,13 @@ def many_invoices(database: Database) -> None:
     )
 
 
-def test_a_backend_terminated_while_reading_is_exit_75_and_publishes_nothing(
+def test_a_backend_terminated_before_reading_is_exit_75_and_publishes_nothing(
     filled: Database, tmp_path: Path
 ) -> None:
     many_invoices(filled)
     task = start(
         "query_source", "--lake", tmp_path.as_uri(), *WINDOW, env=environment(filled),
-        failpoints="query::reading=sleep(300)",
+        failpoints="query::after_snapshot=sleep(3000)",
     )  # fmt: skip
     time.sleep(1.5)
     filled.sql(
@@ -283,13 +283,13 @@ def test_a_backend_terminated_while_reading_is_exit_75_and_publishes_nothing(
     assert not list(tmp_path.glob("invoices/**/*.parquet"))
 
 
-def test_a_database_restarted_while_reading_is_exit_75_and_a_rerun_converges(tmp_path: Path) -> None:
+def test_a_database_restarted_before_reading_is_exit_75_and_a_rerun_converges(tmp_path: Path) -> None:
     with Postgres() as server:
         database = server.create_database()
         many_invoices(database)
         task = start(
             "query_source", "--lake", tmp_path.as_uri(), *WINDOW, env=environment(database),
-            failpoints="query::reading=sleep(300)",
+            failpoints="query::after_snapshot=sleep(3000)",
         )  # fmt: skip
         time.sleep(1.5)
         server.restart("immediate")
