@@ -13,6 +13,7 @@ use invoices::lake::{CONCURRENCY, Lake};
 use invoices::money::MoneyType;
 use invoices::statistics::Scope;
 use invoices::{Error, Fingerprint, Result, Window, failpoint};
+use polars::prelude::IntoLazy;
 
 /// Rows of months that are merged at once.
 const ROWS_AT_ONCE: u64 = 500_000;
