@@ -10,6 +10,7 @@ use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::basic::{Compression, ZstdLevel};
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use ::parquet::file::statistics::Statistics;
 use ::parquet::schema::types::ColumnPath;
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, TimestampMicrosecondArray};
 use arrow::datatypes::{
@@ -18,6 +19,7 @@ use arrow::datatypes::{
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Footer key of the [`Proof`].
@@ -102,6 +104,33 @@ pub fn read_proof(object: &Bytes) -> Result<Option<Proof>> {
         .and_then(|pairs| pairs.iter().find(|pair| pair.key == PROOF_KEY))
         .and_then(|pair| pair.value.as_deref());
     Ok(text.and_then(|text| serde_json::from_str(text).ok()))
+}
+
+/// Smallest and greatest business id of an object of the `invoices` table, from its footer; none
+/// when the footer does not tell or there is no business at all.
+///
+/// # Errors
+/// Refused when the bytes are not a Parquet file.
+pub fn business_ids(object: &Bytes) -> Result<Option<RangeInclusive<i64>>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(object.clone())?;
+    let mut range: Option<RangeInclusive<i64>> = None;
+    for group in reader.metadata().row_groups() {
+        for column in group.columns() {
+            if !["issuer_id", "receiver_id"].contains(&column.column_path().string().as_str()) {
+                continue;
+            }
+            let Some(Statistics::Int64(ids)) = column.statistics() else { return Ok(None) };
+            match (ids.min_opt(), ids.max_opt()) {
+                (Some(&min), Some(&max)) => {
+                    let (low, high) = range.map_or((min, max), |range| range.into_inner());
+                    range = Some(low.min(min)..=high.max(max));
+                }
+                _ if ids.null_count_opt() == Some(column.num_values() as u64) => {}
+                _ => return Ok(None),
+            }
+        }
+    }
+    Ok(range)
 }
 
 /// Feeds an object of the `invoices` table to `consume`, batch by batch.

@@ -5,15 +5,18 @@ use invoices::{Error, Result};
 use polars::io::HiveOptions;
 use polars::polars_utils::compression::ZstdLevel;
 use polars::prelude::*;
-use std::sync::Arc;
 
-/// Reads Parquet objects held in memory, one after the other, as one table.
-pub fn scan(objects: Vec<Bytes>) -> Result<LazyFrame> {
-    let buffers: Arc<[_]> = objects.into_iter().map(|object| Vec::from(object).into()).collect();
+/// Parquet objects held in memory, to be read one after the other as one table.
+pub fn in_memory(objects: Vec<Bytes>) -> ScanSources {
+    ScanSources::Buffers(objects.into_iter().map(|object| Vec::from(object).into()).collect())
+}
+
+/// Reads [`in_memory`] objects.
+pub fn scan(objects: ScanSources) -> Result<LazyFrame> {
     // Objects in memory have no path to read partition columns from; left on, Polars fails.
     let hive_options = HiveOptions::new_disabled();
     let options = ScanArgsParquet { hive_options, ..Default::default() };
-    LazyFrame::scan_parquet_sources(ScanSources::Buffers(buffers), options).map_err(failed)
+    LazyFrame::scan_parquet_sources(objects, options).map_err(failed)
 }
 
 /// Runs a query. `Engine::Auto` would be the in-memory engine, so the streaming one is asked for.

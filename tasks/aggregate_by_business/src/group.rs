@@ -4,10 +4,12 @@
 //! are merged like those of months: one merge serves both, and NULL needs no join to meet NULL.
 
 use crate::engine::{self, collect};
-use crate::{merge, pairs};
+use crate::merge;
+use crate::pairs::Pairs;
 use bytes::Bytes;
 use invoices::Result;
 use invoices::money::MoneyType;
+use invoices::parquet::business_ids;
 use invoices::statistics::{self as names, Scope};
 use polars::prelude::*;
 
@@ -36,19 +38,29 @@ const RECEIVED: Side = Side {
     max: names::MAX_RECEIVED,
 };
 
-/// Statistics per business of the invoices in an object of the table `invoices`.
+/// Statistics per business of the `rows` invoices in an object of the table `invoices`, unpacked
+/// and grouped so many at a time.
 ///
 /// # Errors
 /// Refused when the object cannot be read as invoices.
-pub fn month(object: Bytes, money: MoneyType) -> Result<DataFrame> {
-    let columns = [col("issue_date"), col("issuer_id"), col("receiver_id"), col("amount_usd")];
-    let invoices = collect(engine::scan(vec![object])?.select(columns))?;
-    let partials = [
-        side(invoices.clone().lazy(), &ISSUED),
-        side(invoices.clone().lazy(), &RECEIVED),
-        pairs::counterparties(&invoices)?,
-    ];
-    merge::merge(partials, money, Scope::Month)
+pub fn month(object: Bytes, rows: u64, rows_at_once: u32, money: MoneyType) -> Result<DataFrame> {
+    let mut pairs = Pairs::new(business_ids(&object)?);
+    let object = engine::in_memory(vec![object]);
+    let mut grouped = None;
+    let mut first = 0_u64;
+    loop {
+        let columns = [col("issue_date"), col("issuer_id"), col("receiver_id"), col("amount_usd")];
+        let slice = engine::scan(object.clone())?.slice(first as i64, rows_at_once);
+        let invoices = collect(slice.select(columns))?;
+        pairs.add(&invoices)?;
+        let sides = [side(invoices.clone().lazy(), &ISSUED), side(invoices.lazy(), &RECEIVED)];
+        let partials = grouped.map(DataFrame::lazy).into_iter().chain(sides);
+        first += u64::from(rows_at_once);
+        if first >= rows {
+            return merge::merge(partials.chain([pairs.counterparties()?]), money, Scope::Month);
+        }
+        grouped = Some(merge::merge(partials, money, Scope::Month)?);
+    }
 }
 
 fn side(invoices: LazyFrame, side: &Side) -> LazyFrame {
@@ -74,7 +86,8 @@ mod tests {
 
     fn staged(invoices: &[Invoice]) -> Bytes {
         let expected = fingerprint(invoices);
-        let mut frame = month(object(invoices, &expected), MONEY).unwrap();
+        // A few at a time, so that every case is also one of several slices.
+        let mut frame = month(object(invoices, &expected), expected.rows, 7, MONEY).unwrap();
         totals::check(&frame, &expected, MONEY.scale, "the test").unwrap();
         engine::to_parquet(&mut frame).unwrap()
     }

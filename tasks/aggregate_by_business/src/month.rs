@@ -14,8 +14,6 @@ use invoices::{Error, Fingerprint, Month, Result, failpoint};
 /// A month's statistics as they now stand in the staging area.
 pub struct StagedMonth {
     pub record: CommitRecord,
-    /// The staged object when this run wrote it.
-    pub object: Option<Bytes>,
     pub outcome: Outcome,
 }
 
@@ -70,7 +68,7 @@ impl Run<'_> {
             self.lake.read_commit(Table::StagedByBusiness, &self.partition),
         )?;
         if let Some(record) = record.filter(|record| staging::is_current(record, &inputs, staged.as_ref())) {
-            return Ok(Some(StagedMonth { record, object: None, outcome: Outcome::Unchanged }));
+            return Ok(Some(StagedMonth { record, outcome: Outcome::Unchanged }));
         }
         match self.lake.get(&input).await? {
             Some((object, bytes)) => self.write(&object, bytes).await,
@@ -96,10 +94,10 @@ impl Run<'_> {
             return Ok(None);
         }
         failpoint!("aggregate::before_put");
-        let object = self.lake.put(&self.staged_path(), grouped.object.clone()).await?;
+        let object = self.lake.put(&self.staged_path(), grouped.object).await?;
         let table = Table::StagedByBusiness;
         let record = staging::record(table, &self.partition, basis, grouped.rows, &[object], self.program);
-        self.commit(record, Some(grouped.object), Outcome::Written).await
+        self.commit(record, Outcome::Written).await
     }
 
     /// A month whose last invoice is gone leaves a record and no object.
@@ -121,16 +119,11 @@ impl Run<'_> {
         };
         self.lake.delete(&self.staged_path()).await?;
         let record = staging::record(Table::StagedByBusiness, &self.partition, basis, 0, &[], self.program);
-        self.commit(record, None, Outcome::Emptied).await
+        self.commit(record, Outcome::Emptied).await
     }
 
     /// Writes the record, then looks again: a run on other invoices may have come in between.
-    async fn commit(
-        &self,
-        record: CommitRecord,
-        object: Option<Bytes>,
-        outcome: Outcome,
-    ) -> Result<Option<StagedMonth>> {
+    async fn commit(&self, record: CommitRecord, outcome: Outcome) -> Result<Option<StagedMonth>> {
         failpoint!("aggregate::before_record");
         self.lake.write_commit(Table::StagedByBusiness, &record).await?;
         failpoint!("aggregate::after_record");
@@ -138,9 +131,12 @@ impl Run<'_> {
         let (inputs, staged) =
             futures::try_join!(staging::inputs_now(self.lake, &input), self.lake.head(&staged))?;
         let is_current = staging::is_current(&record, &inputs, staged.as_ref());
-        Ok(is_current.then_some(StagedMonth { record, object, outcome }))
+        Ok(is_current.then_some(StagedMonth { record, outcome }))
     }
 }
+
+/// Invoices unpacked at once: some 40 MB of columns.
+const ROWS_AT_ONCE: u32 = 1 << 20;
 
 struct Grouped {
     rows: u64,
@@ -153,7 +149,7 @@ fn grouped(object: Bytes, proof: &Proof, place: &str) -> Result<Grouped> {
         .invoices
         .parse(scale)
         .ok_or_else(|| Error::refused(format!("{place} has a proof with unreadable totals")))?;
-    let mut frame = group::month(object, proof.money)?;
+    let mut frame = group::month(object, expected.rows, ROWS_AT_ONCE, proof.money)?;
     totals::check(&frame, &expected, scale, place)?;
     Ok(Grouped { rows: frame.height() as u64, object: engine::to_parquet(&mut frame)? })
 }
@@ -187,7 +183,7 @@ mod tests {
         let staged = stage(lake, month, "test").await.unwrap();
         fixture.extract(month, &[INVOICE, INVOICE]).await;
         let run = Run { lake, month, partition: names::month_partition(month), program: "test" };
-        assert!(run.commit(staged.record, None, Outcome::Written).await.unwrap().is_none());
+        assert!(run.commit(staged.record, Outcome::Written).await.unwrap().is_none());
         assert_eq!(stage(lake, month, "test").await.unwrap().outcome, Outcome::Written);
     }
 }

@@ -10,37 +10,95 @@ use crate::engine::failed;
 use invoices::Result;
 use invoices::statistics::{BUSINESS_ID, COUNTERPARTIES};
 use polars::prelude::*;
+use std::ops::RangeInclusive;
 
-/// A row per business and part of its number of counterparties; parts of one business add up.
-pub fn counterparties(invoices: &DataFrame) -> Result<LazyFrame> {
-    let ids = |side: &str| invoices.column(side).and_then(|column| column.i64()).map_err(failed);
-    let (issuers, receivers) = (ids("issuer_id")?, ids("receiver_id")?);
-    let pairs = issuers.iter().zip(receivers.iter());
-    let counts = match Packing::of(issuers, receivers) {
-        Some(packing) => packing.count(pairs),
-        None => count(ordered(pairs).collect(), None, |pair| pair),
-    };
-    let (businesses, counts): (Vec<Option<i64>>, Vec<i64>) = counts.into_iter().unzip();
-    let columns =
-        vec![Column::new(BUSINESS_ID.into(), businesses), Column::new(COUNTERPARTIES.into(), counts)];
-    Ok(DataFrame::new_infer_height(columns).map_err(failed)?.lazy())
+/// Both ends of an invoice, NULL where one is missing.
+type Ends = (Option<i64>, Option<i64>);
+
+/// The distinct pairs of a month's invoices, slice by slice: 8 bytes each, or 32 where ids lie too
+/// far apart.
+pub enum Pairs {
+    Packed(Packing, Distinct<u64>),
+    Wide(Distinct<Ends>),
 }
 
-/// Pairs with the smaller part first, so that both directions are the same pair; those without any
-/// business are nobody's.
-fn ordered<B: Ord + Default>(pairs: impl Iterator<Item = (B, B)>) -> impl Iterator<Item = (B, B)> {
-    let in_order = |(a, b): (B, B)| if a <= b { (a, b) } else { (b, a) };
-    pairs.map(in_order).filter(|(_, high)| *high != B::default())
+impl Pairs {
+    /// For invoices whose ids all lie in the range, when it is known.
+    pub fn new(ids: Option<RangeInclusive<i64>>) -> Self {
+        match ids.and_then(|ids| Packing::of(&ids)) {
+            Some(packing) => Self::Packed(packing, Distinct::default()),
+            None => Self::Wide(Distinct::default()),
+        }
+    }
+
+    pub fn add(&mut self, invoices: &DataFrame) -> Result<()> {
+        let ids = |side: &str| invoices.column(side).and_then(|column| column.i64()).map_err(failed);
+        let ends = ids("issuer_id")?.iter().zip(ids("receiver_id")?.iter());
+        match self {
+            Self::Packed(packing, pairs) => pairs.extend(ends.filter_map(|(a, b)| packing.key(a, b))),
+            Self::Wide(pairs) => pairs.extend(ends.filter_map(in_order)),
+        }
+        Ok(())
+    }
+
+    /// A row per business and part of its number of counterparties; parts of one business add up.
+    pub fn counterparties(self) -> Result<LazyFrame> {
+        let counts = match self {
+            Self::Packed(packing, pairs) => {
+                let counts = count(&pairs.sorted(), 0, |key| ((key >> 32) as u32, key as u32));
+                counts.into_iter().map(|(half, count)| (packing.id(half), count)).collect()
+            }
+            Self::Wide(pairs) => count(&pairs.sorted(), None, |pair| pair),
+        };
+        let (businesses, counts): (Vec<Option<i64>>, Vec<i64>) = counts.into_iter().unzip();
+        let columns =
+            vec![Column::new(BUSINESS_ID.into(), businesses), Column::new(COUNTERPARTIES.into(), counts)];
+        Ok(DataFrame::new_infer_height(columns).map_err(failed)?.lazy())
+    }
 }
 
-/// Counts the distinct partners of each business in ordered pairs; `parts` opens a pair.
-fn count<P, B>(mut pairs: Vec<P>, null: B, parts: impl Fn(P) -> (B, B)) -> Vec<(B, i64)>
-where
-    P: Ord + Copy,
-    B: Ord + Copy,
-{
-    pairs.sort_unstable();
-    pairs.dedup();
+/// Distinct values; repeated ones are thrown out whenever there are twice as many as before.
+pub struct Distinct<T> {
+    values: Vec<T>,
+    /// Length at which to look for repeated values again.
+    limit: usize,
+}
+
+impl<T> Default for Distinct<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), limit: 1 << 22 }
+    }
+}
+
+impl<T: Ord + Copy> Distinct<T> {
+    fn extend(&mut self, values: impl Iterator<Item = T>) {
+        self.values.extend(values);
+        if self.values.len() > self.limit {
+            self.tidy();
+            self.limit = self.limit.max(2 * self.values.len());
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.values.sort_unstable();
+        self.values.dedup();
+    }
+
+    fn sorted(mut self) -> Vec<T> {
+        self.tidy();
+        self.values
+    }
+}
+
+/// The pair with its smaller part first, so that both directions are the same pair; none without
+/// any business.
+fn in_order<B: Ord + Default>((a, b): (B, B)) -> Option<(B, B)> {
+    let (low, high) = if a <= b { (a, b) } else { (b, a) };
+    (high != B::default()).then_some((low, high))
+}
+
+/// Counts the partners of each business in distinct, ordered and sorted pairs; `parts` opens one.
+fn count<P: Copy, B: Ord + Copy>(pairs: &[P], null: B, parts: impl Fn(P) -> (B, B)) -> Vec<(B, i64)> {
     let opened = || pairs.iter().map(|pair| parts(*pair));
     let is_counted = |(low, high): &(B, B)| low != high && *low != null;
     let mut highs: Vec<B> = opened().filter(is_counted).map(|(_, high)| high).collect();
@@ -62,27 +120,40 @@ fn run_lengths<B: PartialEq>(sorted: impl Iterator<Item = B>) -> Vec<(B, i64)> {
 }
 
 /// A pair as one key of two 32-bit halves, each an id counted from the smallest one, NULL as 0.
-struct Packing {
+pub struct Packing {
     /// What stands for NULL: the smallest id less one.
     base: i64,
 }
 
 impl Packing {
     /// None when the ids span more than half a key.
-    fn of(issuers: &Int64Chunked, receivers: &Int64Chunked) -> Option<Self> {
-        let smallest = [issuers.min(), receivers.min()].into_iter().flatten().min()?;
-        let greatest = [issuers.max(), receivers.max()].into_iter().flatten().max()?;
-        let base = smallest.checked_sub(1)?;
-        let span = greatest.checked_sub(base)?;
+    fn of(ids: &RangeInclusive<i64>) -> Option<Self> {
+        let base = ids.start().checked_sub(1)?;
+        let span = ids.end().checked_sub(base)?;
         (span <= i64::from(u32::MAX)).then_some(Self { base })
     }
 
-    fn count(&self, pairs: impl Iterator<Item = (Option<i64>, Option<i64>)>) -> Vec<(Option<i64>, i64)> {
+    fn key(&self, a: Option<i64>, b: Option<i64>) -> Option<u64> {
         let half = |id: Option<i64>| id.map_or(0, |id| (id - self.base) as u32);
-        let halves = pairs.map(|(a, b)| (half(a), half(b)));
-        let keys = ordered(halves).map(|(low, high)| u64::from(low) << 32 | u64::from(high));
-        let counts = count(keys.collect(), 0, |key| ((key >> 32) as u32, key as u32));
-        let id = |half: u32| (half != 0).then(|| i64::from(half) + self.base);
-        counts.into_iter().map(|(half, count)| (id(half), count)).collect()
+        in_order((half(a), half(b))).map(|(low, high)| u64::from(low) << 32 | u64::from(high))
+    }
+
+    fn id(&self, half: u32) -> Option<i64> {
+        (half != 0).then(|| i64::from(half) + self.base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distinct_values_are_kept_once_however_they_come() {
+        let mut distinct = Distinct { values: Vec::new(), limit: 4 };
+        for _ in 0..5 {
+            distinct.extend([3_u64, 1, 2].into_iter());
+        }
+        assert!(distinct.values.len() <= 6, "{:?}", distinct.values);
+        assert_eq!(distinct.sorted(), [1, 2, 3]);
     }
 }

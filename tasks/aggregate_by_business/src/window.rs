@@ -13,16 +13,10 @@ use invoices::lake::{CONCURRENCY, Lake};
 use invoices::money::MoneyType;
 use invoices::statistics::Scope;
 use invoices::{Error, Fingerprint, Result, Window, failpoint};
-use polars::prelude::IntoLazy;
+use polars::prelude::{DataFrame, IntoLazy};
 
 /// Rows of months that are merged at once.
 const ROWS_AT_ONCE: u64 = 500_000;
-
-/// A month's staged object.
-struct StagedObject {
-    rows: u64,
-    bytes: Bytes,
-}
 
 /// The window's commit record, and whether this run wrote it.
 pub struct StagedWindow {
@@ -51,11 +45,10 @@ pub async fn stage(
         return Ok(Some(StagedWindow { record, is_new: false }));
     }
 
-    let Some(objects) = staged_objects(lake, months).await? else { return Ok(None) };
-    let (money, expected) = (basis.money, fingerprint_of(months)?);
-    let place = lake.locate(&path);
-    let merging = tokio::task::spawn_blocking(move || merged(objects, money, &expected, &place)).await;
-    let (rows, object) = merging.map_err(|error| Error::bug("the merging broke off").because(error))??;
+    let Some(mut frame) = merged(lake, months, basis.money).await? else { return Ok(None) };
+    totals::check(&frame, &fingerprint_of(months)?, basis.money.scale, &lake.locate(&path))?;
+    let rows = frame.height() as u64;
+    let object = off_the_runtime(move || engine::to_parquet(&mut frame)).await?;
 
     failpoint!("aggregate::before_put");
     let object = lake.put(&path, object).await?;
@@ -69,32 +62,39 @@ pub async fn stage(
 }
 
 /// Merges month after month into one frame, a few at a time, so that memory holds little more
-/// than a row per business.
-fn merged(
-    objects: Vec<StagedObject>,
-    money: MoneyType,
-    expected: &Fingerprint,
-    place: &str,
-) -> Result<(u64, Bytes)> {
+/// than a row per business; none when a staged object is no longer the recorded one.
+async fn merged(lake: &Lake, months: &[StagedMonth], money: MoneyType) -> Result<Option<DataFrame>> {
     let mut frame = merge::nothing(money, Scope::Window);
-    for batch in batches(objects) {
-        frame = merge::merge([frame.lazy(), engine::scan(batch)?], money, Scope::Window)?;
+    for batch in batches(months) {
+        let reading = stream::iter(batch).map(|object| staged_object(lake, object)).buffered(CONCURRENCY);
+        let objects: Vec<Option<Bytes>> = reading.try_collect().await?;
+        let Some(objects) = objects.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        frame = off_the_runtime(move || {
+            let staged = engine::scan(engine::in_memory(objects))?;
+            merge::merge([frame.lazy(), staged], money, Scope::Window)
+        })
+        .await?;
     }
-    totals::check(&frame, expected, money.scale, place)?;
-    Ok((frame.height() as u64, engine::to_parquet(&mut frame)?))
+    Ok(Some(frame))
 }
 
-/// Objects in groups of no more than [`ROWS_AT_ONCE`], or of one.
-fn batches(objects: Vec<StagedObject>) -> Vec<Vec<Bytes>> {
-    let mut batches: Vec<Vec<Bytes>> = Vec::new();
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::bug("the merging broke off").because(error))?
+}
+
+/// Objects of the months in groups of no more than [`ROWS_AT_ONCE`], or of one.
+fn batches(months: &[StagedMonth]) -> Vec<Vec<&ObjectRecord>> {
+    let mut batches: Vec<Vec<&ObjectRecord>> = Vec::new();
     let mut rows = 0;
-    for object in objects {
-        rows += object.rows;
+    for StagedMonth { record, .. } in months {
+        let Some(object) = record.objects.first() else { continue };
+        rows += record.rows;
         match batches.last_mut() {
-            Some(batch) if rows <= ROWS_AT_ONCE => batch.push(object.bytes),
+            Some(batch) if rows <= ROWS_AT_ONCE => batch.push(object),
             _ => {
-                rows = object.rows;
-                batches.push(vec![object.bytes]);
+                rows = record.rows;
+                batches.push(vec![object]);
             }
         }
     }
@@ -137,27 +137,10 @@ fn oldest_snapshot(months: &[StagedMonth]) -> SourceSnapshot {
     oldest.cloned().unwrap_or_default()
 }
 
-/// Staged objects of the months that have one, read where this run has not just written them; none
-/// when one is no longer the recorded one.
-async fn staged_objects(lake: &Lake, months: &[StagedMonth]) -> Result<Option<Vec<StagedObject>>> {
-    let objects: Vec<Option<StagedObject>> = stream::iter(months)
-        .filter(|month| std::future::ready(!month.record.objects.is_empty()))
-        .map(|month| staged_object(lake, month))
-        .buffered(CONCURRENCY)
-        .try_collect()
-        .await?;
-    Ok(objects.into_iter().collect())
-}
-
-async fn staged_object(lake: &Lake, month: &StagedMonth) -> Result<Option<StagedObject>> {
-    let rows = month.record.rows;
-    if let Some(bytes) = month.object.clone() {
-        return Ok(Some(StagedObject { rows, bytes }));
-    }
-    let recorded = &month.record.objects[0];
+/// A staged object's bytes, if it still is the recorded one.
+async fn staged_object(lake: &Lake, recorded: &ObjectRecord) -> Result<Option<Bytes>> {
     let found = lake.get(&recorded.path).await?;
-    let recorded = found.filter(|(object, _)| *recorded == object.into());
-    Ok(recorded.map(|(_, bytes)| StagedObject { rows, bytes }))
+    Ok(found.filter(|(object, _)| *recorded == object.into()).map(|(_, bytes)| bytes))
 }
 
 async fn months_now(lake: &Lake, months: &[StagedMonth]) -> Result<Inputs> {
@@ -172,14 +155,28 @@ async fn months_now(lake: &Lake, months: &[StagedMonth]) -> Result<Inputs> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::month::Outcome;
+
+    fn staged(rows: u64) -> StagedMonth {
+        let basis = Basis {
+            invoices: FingerprintRecord::new(&Fingerprint::default(), 2),
+            money: MoneyType { precision: 18, scale: 2 },
+            snapshot: SourceSnapshot::default(),
+            inputs: Inputs::new(),
+        };
+        let mut record = staging::record(Table::StagedByBusiness, "a month", basis, rows, &[], "test");
+        if rows > 0 {
+            record.objects = vec![ObjectRecord { path: rows.to_string(), etag: "e".into(), size: 1 }];
+        }
+        StagedMonth { record, outcome: Outcome::Written }
+    }
 
     #[test]
     fn batches_keep_every_object_once_and_few_rows_together() {
-        let object = |rows| StagedObject { rows, bytes: Bytes::from(rows.to_string()) };
         let (small, half, huge) = (10, ROWS_AT_ONCE / 2, 3 * ROWS_AT_ONCE);
-        let found = batches([small, half, half, huge, small, small].map(object).into());
-        let sizes: Vec<usize> = found.iter().map(Vec::len).collect();
+        let months = [small, half, half, 0, huge, small, small].map(staged);
+        let sizes: Vec<usize> = batches(&months).iter().map(Vec::len).collect();
         assert_eq!(sizes, [2, 1, 1, 2]);
-        assert!(batches(vec![]).is_empty());
+        assert!(batches(&[]).is_empty());
     }
 }
