@@ -39,6 +39,7 @@ def test_help_teaches_with_examples_and_completions_are_printed(task: str) -> No
         ("--as-of", "2023-02-29", "--months", "3"),
         ("--as-of", "2026-01-31", "--months", "0"),
         ("--as-of", "yesterday", "--months", "1"),
+        ("--as-of", "0001-01-31", "--months", "2"),
         ("--months", "1"),
         (*WINDOW, "--no-such-flag"),
     ],

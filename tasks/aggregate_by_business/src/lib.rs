@@ -52,7 +52,7 @@ const INVOICE_BYTES_AT_ONCE: u64 = 256 << 20;
 /// not extracted; retry as the contract says.
 pub fn run(args: &Args, task: &Task) -> Result<Value> {
     let lake = args.lake.open()?;
-    task.block_on(aggregate(&lake, args.window.window(), &task.program()))
+    task.block_on(aggregate(&lake, args.window.window()?, &task.program()))
 }
 
 async fn aggregate(lake: &Lake, window: Window, program: &str) -> Result<Value> {

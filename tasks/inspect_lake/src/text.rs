@@ -1,21 +1,7 @@
 //! Numbers, sizes and times as people read them. Pure.
 
 use chrono::{DateTime, SecondsFormat};
-
-/// Groups the digits before the point by thousands: `-1234567.50` is `-1,234,567.50`.
-pub fn grouped(number: impl ToString) -> String {
-    let text = number.to_string();
-    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |rest| ("-", rest));
-    let (whole, fraction) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    format!("{sign}{grouped}{fraction}")
-}
+pub use invoices::task::grouped;
 
 /// `512 B`, `1.5 MiB`.
 pub fn size(bytes: u64) -> String {

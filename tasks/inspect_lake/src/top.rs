@@ -24,7 +24,7 @@ struct Business {
 pub fn run(args: &TopArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     let lake = crate::open_existing(&args.lake)?;
     let month = Month::of_date(args.window.as_of);
-    let partition = names::window_partition(month, args.window.window().len());
+    let partition = names::window_partition(month, args.window.window()?.len());
     let found = runtime.block_on(lake.get(&names::object(Table::LastNMonths, &partition)))?;
     let (_, bytes) = found.ok_or_else(|| {
         let advice = "run write_partitioned_parquet with the same --as-of and --months first";

@@ -52,7 +52,7 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
 fn run_once(args: &Args, task: &Task, lake: &Lake) -> Result<Option<Report>> {
     let mut source = Source::open(&args.source)?;
     failpoint!("query::after_snapshot");
-    let window = args.window.window();
+    let window = args.window.window()?;
     let known = task.block_on(known_months(lake))?;
     let mut report = Report::new(window, &source);
 

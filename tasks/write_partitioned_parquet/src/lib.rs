@@ -52,7 +52,7 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
 }
 
 async fn publish_all(args: &Args, lake: &Lake, program: &str) -> Result<Value> {
-    let window = args.window.window();
+    let window = args.window.window()?;
     let jobs = Job::all(window, args.partition_by);
     let staged = find_staged(lake, &jobs).await?;
     let mut objects = 0;

@@ -214,10 +214,16 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
 
 /// One sentence and a kind for an error of SQLite.
 pub fn failed(doing: &str, error: rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, NotADatabase};
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, NotADatabase, PermissionDenied, SystemIoFailure,
+    };
     match error.sqlite_error_code() {
         Some(DatabaseBusy | DatabaseLocked) => {
             Error::retry(format!("{doing}: it is locked by a writer; run again"))
+        }
+        Some(CannotOpen | PermissionDenied | SystemIoFailure) => {
+            Error::config(format!("{doing}: it is no readable file; check the path and its permissions"))
+                .because(error)
         }
         Some(NotADatabase) => Error::config(format!("{doing}: the file is not a SQLite database")),
         _ => Error::refused(doing).because(error),

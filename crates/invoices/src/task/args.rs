@@ -36,8 +36,20 @@ pub struct WindowArgs {
 }
 
 impl WindowArgs {
-    pub fn window(&self) -> Window {
-        Window::ending(self.as_of, self.months)
+    /// The months as a window.
+    ///
+    /// # Errors
+    /// Usage when it would begin before the year 1, which the databases have no dates for.
+    pub fn window(&self) -> Result<Window> {
+        // Months from January of the year 1 to the last one.
+        let available = self.as_of.year() * 12 + self.as_of.month0() as i32 - 11;
+        if i64::from(self.months) > i64::from(available) {
+            let (months, as_of) = (self.months, self.as_of);
+            return Err(Error::usage(format!(
+                "{months} months that end with {as_of} begin before the year 1; ask for fewer --months"
+            )));
+        }
+        Ok(Window::ending(self.as_of, self.months))
     }
 }
 
@@ -53,6 +65,14 @@ pub fn parse_date(text: &str) -> Result<NaiveDate> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_begins_in_the_year_1_at_the_earliest() {
+        let window = |as_of: &str, months| WindowArgs { as_of: parse_date(as_of).unwrap(), months }.window();
+        assert_eq!(window("0001-12-31", 12).unwrap().first.to_string(), "0001-01-01");
+        let error = window("0001-12-31", 13).unwrap_err();
+        assert!(error.to_string().starts_with("13 months that end with 0001-12-31 begin before"), "{error}");
+    }
 
     #[test]
     fn only_days_of_the_calendar_are_dates() {

@@ -171,7 +171,7 @@ fn summary(line: &Value) -> String {
     let mut parts = Vec::new();
     for (key, value) in line.as_object().into_iter().flatten() {
         let text = match value {
-            Value::Number(number) => grouped(&number.to_string()),
+            Value::Number(number) => grouped(number),
             Value::String(text) if text.parse::<f64>().is_ok() => grouped(text),
             Value::String(text) if !text.is_empty() => text.clone(),
             _ => continue,
@@ -183,18 +183,19 @@ fn summary(line: &Value) -> String {
     format!("done in {} s: {}", line["seconds"], parts.join(", "))
 }
 
-/// `1234567.5` as `1,234,567.5`.
-fn grouped(number: &str) -> String {
-    let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
+/// Groups the digits before the point by thousands: `-1234567.50` is `-1,234,567.50`.
+pub fn grouped(number: impl ToString) -> String {
+    let text = number.to_string();
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |rest| ("-", rest));
     let (whole, fraction) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
-    let mut out = String::new();
+    let mut grouped = String::new();
     for (index, digit) in whole.chars().enumerate() {
         if index > 0 && (whole.len() - index).is_multiple_of(3) {
-            out.push(',');
+            grouped.push(',');
         }
-        out.push(digit);
+        grouped.push(digit);
     }
-    format!("{sign}{out}{fraction}")
+    format!("{sign}{grouped}{fraction}")
 }
 
 fn merge(line: &mut Value, fields: Value) {
