@@ -2,7 +2,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/invoice-platform/target
 ARGS ?=
 
-.PHONY: demo test bench lint faults
+.PHONY: demo test bench lint faults deny
 
 # The batch path from mock data to published partitions, in ./demo.
 demo:
@@ -26,3 +26,9 @@ lint:
 faults:
 	scripts/setup.sh test
 	scripts/test.sh faults
+
+# Licences, sources and versions of all dependencies, against deny.toml. ARGS="advisories" asks for
+# known vulnerabilities, where their database can be reached.
+deny:
+	scripts/setup.sh deny
+	scripts/test.sh deny $(or $(ARGS),licenses bans sources)

@@ -45,7 +45,7 @@ class Contestant:
     env: Mapping[str, str]
     # Runs again on what its warm-up left, so nothing has changed.
     keeps_place: bool = False
-    # False for the limit, which writes nothing.
+    # False for who writes no statistics that could be checked.
     writes: bool = True
 
 
@@ -64,6 +64,24 @@ def limit(database: Database, options: Namespace, months: int, first: date) -> C
     return Contestant(LIMIT, months, lambda _: [command], database.env(), writes=False)
 
 
+def query_source(database: Database, place: Place, window: list[str]) -> list[str]:
+    """Return the command of the project's first task."""
+    return [str(binary("query_source")), "--source", database.url(), "--lake", place.url, *window]
+
+
+def reading_alone(database: Database, options: Namespace, months: int, minio: Minio | None) -> Contestant:
+    """Run the project's first task alone, to be compared with the limit."""
+    window = window_flags(options, months)
+    env = database.env() | (minio.env if minio else {})
+    return Contestant(
+        f"{PROJECT}, query_source",
+        months,
+        lambda place: [query_source(database, place, window)],
+        env,
+        writes=False,
+    )
+
+
 def project(
     database: Database, options: Namespace, months: int, minio: Minio | None, *, unchanged: bool
 ) -> Contestant:
@@ -73,7 +91,7 @@ def project(
     def commands(place: Place) -> list[list[str]]:
         lake = ["--lake", place.url, *window]
         return [
-            [str(binary("query_source")), "--source", database.url(), *lake],
+            query_source(database, place, window),
             [str(binary("aggregate_by_business")), *lake],
             [str(binary("write_partitioned_parquet")), *lake, "--partition-by", "month"],
         ]
@@ -119,6 +137,7 @@ def contestants(
     everyone = []
     for months in dict.fromkeys((options.months, 1)):
         everyone.append(limit(database, options, months, first_of_last_month))
+        everyone.append(reading_alone(database, options, months, minio))
         for unchanged in (False, True):
             everyone.append(project(database, options, months, minio, unchanged=unchanged))
         for name in options.peers:

