@@ -27,7 +27,7 @@ pub struct BlockRange {
 
 /// How the rows will be read.
 pub struct Reading {
-    /// One query per connection; each row is (number of rows, packed rows).
+    /// One query per connection; each row is a message of [`wire`].
     pub queries: Vec<String>,
     /// The planner's estimate, for progress.
     pub rows_estimate: u64,
@@ -149,16 +149,17 @@ fn share(ranges: &[BlockRange], parts: usize) -> Vec<Vec<BlockRange>> {
     shares
 }
 
-/// One query over a share: chunk by chunk, each one message of packed rows.
+/// One query over a share: chunk by chunk, each one message of many rows.
 fn chunked(table: &PostgresTable, share: &[BlockRange], condition: &str) -> String {
     let step = CHUNK_BLOCKS;
-    let packed = wire::packed_sql(table);
+    let columns =
+        wire::columns_sql(table).map(|column| format!("string_agg({column}, ''::bytea)")).join(", ");
     let parts: Vec<String> = share
         .iter()
         .map(|BlockRange { heap, first, end }| {
             format!(
-                "select chunk.rows, chunk.packed from generate_series({first}::int8, {last}, {step}) as block(first), \
-                 lateral (select count(*)::int8 as rows, string_agg({packed}, ''::bytea) as packed from only {heap} \
+                "select chunk.* from generate_series({first}::int8, {last}, {step}) as block(first), \
+                 lateral (select count(*)::int8 as rows, {columns} from only {heap} \
                  where ctid >= format('(%s,0)', block.first)::tid \
                  and ctid < format('(%s,0)', least(block.first + {step}, {end}))::tid and {condition}) as chunk \
                  where chunk.rows > 0",
@@ -171,7 +172,8 @@ fn chunked(table: &PostgresTable, share: &[BlockRange], condition: &str) -> Stri
 
 /// For views, foreign tables and old servers: a message per row, in one stream.
 fn rows_one_by_one(table: &PostgresTable, condition: &str) -> String {
-    format!("select 1::int8, {} from {} where {condition}", wire::packed_sql(table), table.relation)
+    let columns = wire::columns_sql(table).join(", ");
+    format!("select 1::int8, {columns} from {} where {condition}", table.relation)
 }
 
 #[cfg(test)]

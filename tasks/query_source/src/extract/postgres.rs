@@ -84,7 +84,7 @@ fn partitions(session: &Session, reading: &Reading) -> Result<Vec<Partition>> {
     source.partition().map_err(connectorx_failed)
 }
 
-/// Reads one partition to its end: rows of (count, packed rows).
+/// Reads one partition to its end, message by message.
 fn read(
     partition: &mut Partition,
     mut reader: Reader<'_>,
@@ -97,17 +97,15 @@ fn read(
     loop {
         let (messages, is_last) = parser.fetch_next().map_err(connectorx_failed)?;
         for _ in 0..messages {
-            let sent: i64 = parser.produce().map_err(connectorx_failed)?;
-            let packed: Option<Vec<u8>> = parser.produce().map_err(connectorx_failed)?;
-            let packed = packed.unwrap_or_default();
-            let decoded = wire::decode(&packed, money, amount_column, |invoice| reader.push(invoice))?;
-            if decoded != sent as u64 {
-                let missing = sent as u64 - decoded;
-                return Err(Error::refused(format!(
-                    "{missing} invoices have no id, date or amount; correct them in the source"
-                )));
+            let rows: i64 = parser.produce().map_err(connectorx_failed)?;
+            let rows = u64::try_from(rows).unwrap_or_default();
+            let mut columns: [Vec<u8>; wire::COLUMNS] = Default::default();
+            for column in &mut columns {
+                let sent: Option<Vec<u8>> = parser.produce().map_err(connectorx_failed)?;
+                *column = sent.unwrap_or_default();
             }
-            progress.add(decoded);
+            wire::decode(rows, &columns, money, amount_column, |invoice| reader.push(invoice))?;
+            progress.add(rows);
             failpoint!("query::reading");
             check_stop()?;
             if cancelled.load(Ordering::Relaxed) {
