@@ -32,7 +32,7 @@ pub use args::Args;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use invoices::lake::names::{self, Table};
-use invoices::lake::{Lake, Object};
+use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::task::{Progress, Task};
 use invoices::{Error, Result, Window};
 use month::StagedMonth;
@@ -56,12 +56,13 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
 }
 
 async fn aggregate(lake: &Lake, window: Window, program: &str) -> Result<Value> {
-    for attempt in 1..=staging::ATTEMPTS {
+    for attempt in 1..=ATTEMPTS {
         let months = stage_months(lake, window, program).await?;
         if let Some(staged) = window::stage(lake, window, &months, program).await? {
             return report::line(window, &months, &staged);
         }
         tracing::warn!(attempt, "another run staged a month meanwhile; merging again");
+        step_aside(attempt).await;
     }
     Err(Error::retry("other runs keep staging months of the same window; run again when they are done"))
 }

@@ -1,12 +1,12 @@
 //! One month from the lake's invoices to its staged statistics.
 
-use crate::staging::{self, ATTEMPTS, Basis, Inputs};
+use crate::staging::{self, Basis, Inputs};
 use crate::{engine, group, totals};
 use bytes::Bytes;
 use invoices::fingerprint::FingerprintRecord;
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{self, Table};
-use invoices::lake::{Lake, Object};
+use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::parquet::{Proof, read_proof};
 use invoices::task::check_stop;
 use invoices::{Error, Fingerprint, Month, Result, failpoint};
@@ -37,6 +37,7 @@ pub async fn stage(lake: &Lake, month: Month, program: &str) -> Result<StagedMon
             return Ok(staged);
         }
         tracing::warn!(attempt, %month, "the invoices changed meanwhile; grouping them again");
+        step_aside(attempt).await;
     }
     Err(Error::retry(format!(
         "other runs keep replacing the invoices or statistics of month {month}; run again when they are done"

@@ -10,9 +10,6 @@ use std::collections::BTreeMap;
 /// Layout of the staged objects; a program with another layout makes every month again.
 pub const LAYOUT: &str = "layout=1";
 
-/// Times that a partition is made anew because its inputs changed meanwhile.
-pub const ATTEMPTS: usize = 3;
-
 /// ETags of the objects that a partition is computed from, by path.
 pub type Inputs = BTreeMap<String, String>;
 

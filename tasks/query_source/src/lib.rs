@@ -20,7 +20,7 @@ pub use args::Args;
 
 use extract::Extraction;
 use invoices::lake::names::{self, Table};
-use invoices::lake::{Lake, Object};
+use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
 use invoices::{Error, Month, Result, failpoint};
@@ -28,9 +28,6 @@ use plan::{Known, Plan};
 use publish::Published;
 use report::Report;
 use std::collections::BTreeMap;
-
-/// Fresh snapshots taken when a newer run overtakes this one.
-const ATTEMPTS: usize = 3;
 
 /// Runs the task; see the crate documentation.
 ///
@@ -44,6 +41,7 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
             Some(report) => return Ok(report.into_json()),
             None => tracing::warn!(attempt, "a newer run committed meanwhile; reading again"),
         }
+        task.block_on(step_aside(attempt));
     }
     Err(Error::retry("other runs keep committing the same months; run again when they are done"))
 }

@@ -4,12 +4,9 @@ use crate::job::{Job, Part};
 use crate::staged::Staged;
 use futures::{StreamExt, TryStreamExt, stream};
 use invoices::lake::commit::{CommitRecord, now_text};
-use invoices::lake::{CONCURRENCY, Lake, Object};
+use invoices::lake::{ATTEMPTS, CONCURRENCY, Lake, Object, step_aside};
 use invoices::task::{Progress, check_stop};
 use invoices::{Error, Result, failpoint};
-
-/// Times that a partition is published anew because somebody else wrote it meanwhile.
-const ATTEMPTS: usize = 3;
 
 /// Where and how to publish.
 pub struct Publisher<'a> {
@@ -46,6 +43,7 @@ impl Publisher<'_> {
                 return Ok(published);
             }
             tracing::warn!(attempt, "{} was written by another run meanwhile; publishing it again", job.what);
+            step_aside(attempt).await;
         }
         Err(Error::retry(format!(
             "what is staged for {} does not stay or is not what its commit record says; run aggregate_by_business and this task again when no other run writes",

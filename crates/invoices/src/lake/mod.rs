@@ -17,6 +17,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{
     BackoffConfig, ClientOptions, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
 };
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,6 +35,16 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pauses before a read is tried again.
 const READ_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
+
+/// Times that a run tries anew when other runs write the same partition.
+pub const ATTEMPTS: u32 = 5;
+
+/// Waits a random while, longer after each attempt, so that runs that met don't meet again.
+pub async fn step_aside(attempt: u32) {
+    let longest_ms = 250 << attempt;
+    let random = RandomState::new().build_hasher().finish();
+    tokio::time::sleep(Duration::from_millis(random % longest_ms)).await;
+}
 
 /// A listed or written object; `path` is relative to the lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
