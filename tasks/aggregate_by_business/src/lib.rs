@@ -51,8 +51,9 @@ const INVOICE_BYTES_AT_ONCE: u64 = 256 << 20;
 /// Refused when the statistics do not add up to the invoices' proof; configuration when a month was
 /// not extracted; retry as the contract says.
 pub fn run(args: &Args, task: &Task) -> Result<Value> {
+    let window = args.window.window()?;
     let lake = args.lake.open()?;
-    task.block_on(aggregate(&lake, args.window.window()?, &task.program()))
+    task.block_on(aggregate(&lake, window, &task.program()))
 }
 
 async fn aggregate(lake: &Lake, window: Window, program: &str) -> Result<Value> {

@@ -23,7 +23,7 @@ use invoices::lake::names::{self, Table};
 use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
-use invoices::{Error, Month, Result, failpoint};
+use invoices::{Error, Month, Result, Window, failpoint};
 use plan::{Known, Plan};
 use publish::Published;
 use report::Report;
@@ -35,9 +35,10 @@ use std::collections::BTreeMap;
 /// Refused when what was written is not what the source says; retry, configuration and usage as the
 /// contract says.
 pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
+    let window = args.window.window()?;
     let lake = args.lake.open()?;
     for attempt in 1..=ATTEMPTS {
-        match run_once(args, task, &lake)? {
+        match run_once(args, window, task, &lake)? {
             Some(report) => return Ok(report.into_json()),
             None => tracing::warn!(attempt, "a newer run committed meanwhile; reading again"),
         }
@@ -47,10 +48,9 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
 }
 
 /// One attempt in one snapshot; none when a newer run overtook it.
-fn run_once(args: &Args, task: &Task, lake: &Lake) -> Result<Option<Report>> {
+fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Option<Report>> {
     let mut source = Source::open(&args.source)?;
     failpoint!("query::after_snapshot");
-    let window = args.window.window()?;
     let known = task.block_on(known_months(lake))?;
     let mut report = Report::new(window, &source);
 

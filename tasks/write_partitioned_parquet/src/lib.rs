@@ -31,7 +31,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::{CONCURRENCY, Lake};
 use invoices::task::{Progress, Task};
-use invoices::{Error, Result};
+use invoices::{Error, Result, Window};
 use job::Job;
 use publish::Publisher;
 use report::Report;
@@ -47,12 +47,12 @@ const JOBS_AT_ONCE: usize = 2;
 /// Refused when a month has too many partitions or its totals differ; configuration when a month
 /// was not staged; retry as the contract says.
 pub fn run(args: &Args, task: &Task) -> Result<Value> {
+    let window = args.window.window()?;
     let lake = args.lake.open()?;
-    task.block_on(publish_all(args, &lake, &task.program()))
+    task.block_on(publish_all(args, window, &lake, &task.program()))
 }
 
-async fn publish_all(args: &Args, lake: &Lake, program: &str) -> Result<Value> {
-    let window = args.window.window()?;
+async fn publish_all(args: &Args, window: Window, lake: &Lake, program: &str) -> Result<Value> {
     let jobs = Job::all(window, args.partition_by);
     let staged = find_staged(lake, &jobs).await?;
     let mut objects = 0;

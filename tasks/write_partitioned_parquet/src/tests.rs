@@ -14,7 +14,8 @@ use serde_json::Value;
 const IDS: [Option<i64>; 4] = [Some(-7), Some(1), Some(42), None];
 
 async fn publish(fixture: &Fixture, flags: &[&str]) -> Result<Value> {
-    publish_all(&fixture.args(flags), &fixture.lake, "test 1").await
+    let args = fixture.args(flags);
+    publish_all(&args, args.window.window()?, &fixture.lake, "test 1").await
 }
 
 async fn read(fixture: &Fixture, path: &str) -> RecordBatch {

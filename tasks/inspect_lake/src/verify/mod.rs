@@ -25,8 +25,8 @@ const MONTHS_AT_ONCE: usize = 4;
 /// # Errors
 /// Refused when anything differs; retry and configuration as the contract says.
 pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
-    let lake = crate::open_existing(&args.lake)?;
     let window = args.window.window()?;
+    let lake = crate::open_existing(&args.lake)?;
     let mut source = Source::open(&args.source)?;
     let snapshot = source.snapshot().clone();
     let money = source.money();
