@@ -39,7 +39,6 @@ def test_help_teaches_with_examples_and_completions_are_printed(task: str) -> No
         ("--as-of", "2023-02-29", "--months", "3"),
         ("--as-of", "2026-01-31", "--months", "0"),
         ("--as-of", "yesterday", "--months", "1"),
-        ("--as-of", "0001-01-31", "--months", "2"),
         ("--months", "1"),
         (*WINDOW, "--no-such-flag"),
     ],
@@ -50,6 +49,14 @@ def test_wrong_usage_is_exit_2(tmp_path: Path, flags: tuple) -> None:
         done = run(task, "--lake", tmp_path.as_uri(), *flags, env=env, check=False)
         assert done.exit_code == 2, done.stderr
         assert "error:" in done.stderr
+
+
+def test_a_window_before_the_year_1_is_wrong_usage(tmp_path: Path) -> None:
+    for task in TASKS[1:4]:
+        env = {"SOURCE_URL": "sqlite:nothing.db", "LAKE_URL": tmp_path.as_uri()}
+        done = run(task, "--as-of", "0001-01-31", "--months", "2", env=env, check=False)
+        assert done.exit_code == 2, done.stderr
+        assert "begin before the year 1; ask for fewer --months" in done.result["error"]
 
 
 def test_the_result_line_is_the_only_line_on_stdout_and_in_the_result_file(
