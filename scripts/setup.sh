@@ -153,11 +153,10 @@ for_bench() {
 
 for_deny() {
     for_build
-    [ -x "$TOOLS/bin/cargo-deny" ] || {
-        say "building cargo-deny $CARGO_DENY_VERSION, some minutes, once"
-        CARGO_TARGET_DIR="$TOOLS/cargo-deny" cargo install --quiet --locked --root "$TOOLS" "cargo-deny@$CARGO_DENY_VERSION"
-        rm -rf "$TOOLS/cargo-deny"
-    }
+    [ "$(cargo-deny --version 2>/dev/null)" != "cargo-deny $CARGO_DENY_VERSION" ] || return 0
+    say "building cargo-deny $CARGO_DENY_VERSION, some minutes, once"
+    CARGO_TARGET_DIR="$TOOLS/cargo-deny" cargo install --quiet --locked --root "$TOOLS" "cargo-deny@$CARGO_DENY_VERSION"
+    rm -rf "$TOOLS/cargo-deny"
 }
 
 case "${1:-}" in

@@ -58,12 +58,12 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
 
 async fn aggregate(lake: &Lake, window: Window, program: &str) -> Result<Value> {
     for attempt in 1..=ATTEMPTS {
+        step_aside(attempt).await;
         let months = stage_months(lake, window, program).await?;
         if let Some(staged) = window::stage(lake, window, &months, program).await? {
             return report::line(window, &months, &staged);
         }
         tracing::warn!(attempt, "another run staged a month meanwhile; merging again");
-        step_aside(attempt).await;
     }
     Err(Error::retry("other runs keep staging months of the same window; run again when they are done"))
 }

@@ -32,12 +32,12 @@ pub enum Outcome {
 pub async fn stage(lake: &Lake, month: Month, program: &str) -> Result<StagedMonth> {
     let run = Run { lake, month, partition: names::month_partition(month), program };
     for attempt in 1..=ATTEMPTS {
+        step_aside(attempt).await;
         check_stop()?;
         if let Some(staged) = run.attempt().await? {
             return Ok(staged);
         }
         tracing::warn!(attempt, %month, "the invoices changed meanwhile; grouping them again");
-        step_aside(attempt).await;
     }
     Err(Error::retry(format!(
         "other runs keep replacing the invoices or statistics of month {month}; run again when they are done"

@@ -38,11 +38,12 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
     let window = args.window.window()?;
     let lake = args.lake.open()?;
     for attempt in 1..=ATTEMPTS {
+        task.block_on(step_aside(attempt));
+        task.check_stop()?;
         match run_once(args, window, task, &lake)? {
             Some(report) => return Ok(report.into_json()),
             None => tracing::warn!(attempt, "a newer run committed meanwhile; reading again"),
         }
-        task.block_on(step_aside(attempt));
     }
     Err(Error::retry("other runs keep committing the same months; run again when they are done"))
 }

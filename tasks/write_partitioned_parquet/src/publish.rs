@@ -38,12 +38,12 @@ impl Publisher<'_> {
     /// Refused when it has too many partitions or its totals differ, retry when others keep writing it.
     pub async fn publish(&self, job: &Job) -> Result<Published> {
         for attempt in 1..=ATTEMPTS {
+            step_aside(attempt).await;
             check_stop()?;
             if let Some(published) = self.attempt(job).await? {
                 return Ok(published);
             }
             tracing::warn!(attempt, "{} was written by another run meanwhile; publishing it again", job.what);
-            step_aside(attempt).await;
         }
         Err(Error::retry(format!(
             "what is staged for {} does not stay or is not what its commit record says; run aggregate_by_business and this task again when no other run writes",

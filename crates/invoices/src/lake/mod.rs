@@ -36,14 +36,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pauses before a read is tried again.
 const READ_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
-/// Times that a run tries anew when other runs write the same partition.
+/// Times that a run tries to write what other runs write too.
 pub const ATTEMPTS: u32 = 5;
 
-/// Waits a random while, longer after each attempt, so that runs that met don't meet again.
+/// Before every attempt but the first: waits a random while, up to 4 seconds before the last one, so
+/// that runs that met don't meet again.
 pub async fn step_aside(attempt: u32) {
-    let longest_ms = 250 << attempt;
-    let random = RandomState::new().build_hasher().finish();
-    tokio::time::sleep(Duration::from_millis(random % longest_ms)).await;
+    if attempt > 1 {
+        let longest_ms = 125 << attempt;
+        let random = RandomState::new().build_hasher().finish();
+        tokio::time::sleep(Duration::from_millis(random % longest_ms)).await;
+    }
 }
 
 /// A listed or written object; `path` is relative to the lake.
