@@ -32,3 +32,10 @@ faults:
 deny:
 	scripts/setup.sh deny
 	scripts/test.sh deny $(or $(ARGS),licenses bans sources)
+# The whole platform in containers: Postgres, S3, Airflow; ARGS="--profile streaming" is `docker compose`'s.
+up:
+	scripts/up.sh $(ARGS)
+
+# Stops it; ARGS=-v forgets its data as well.
+down:
+	docker compose --profile "*" down $(ARGS)
