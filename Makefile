@@ -33,6 +33,7 @@ deny:
 	scripts/setup.sh deny
 	scripts/test.sh deny $(or $(ARGS),licenses bans sources)
 # The whole platform in containers: Postgres, S3, Airflow; ARGS="--profile streaming" is `docker compose`'s.
+# The whole platform in containers: Postgres, S3, Airflow; COMPOSE_PROFILES=streaming adds Kafka and Debezium.
 up:
 	scripts/up.sh $(ARGS)
 

@@ -5,6 +5,7 @@ container as environment variables only: on Docker from the Airflow connections 
 `invoice_lake`, looked up when the task runs; on Kubernetes from the Secret `invoice-platform`.
 """
 
+import json
 import os
 import re
 from datetime import timedelta
@@ -104,6 +105,12 @@ def connection_environment() -> dict[str, str]:
     return {name: value for name, value in secrets.items() if value}
 
 
+def result_line(lines: list[str]) -> dict | None:
+    """Find a task's result among what it printed: the engine may deliver log lines after it."""
+    results = [line for line in lines if line.startswith("{")]
+    return json.loads(results[-1]) if results else None
+
+
 class DockerTask(DockerOperator):
     """A DockerOperator that knows its secrets only while it runs, and cleans up after an earlier try."""
 
@@ -116,7 +123,7 @@ class DockerTask(DockerOperator):
         for container in self.cli.containers(all=True, filters={"label": label}):
             self.log.info("Removing the container of an earlier try: %s", container["Id"][:12])
             self.cli.remove_container(container["Id"], force=True)
-        return super().execute(context)
+        return result_line(super().execute(context) or [])
 
 
 def docker_task(task_id: str, command: list, **options) -> BaseOperator:
@@ -129,6 +136,7 @@ def docker_task(task_id: str, command: list, **options) -> BaseOperator:
         network_mode=NETWORK,
         labels={TASK_LABEL: TASK_NAME},
         auto_remove="force",
+        xcom_all=True,
         mount_tmp_dir=False,
         **options,
     )
