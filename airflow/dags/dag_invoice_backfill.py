@@ -10,6 +10,7 @@ Started by hand: choose the window in the form. Empty *As of* means today.
 from datetime import date, datetime, timedelta
 
 from airflow.sdk import DAG, task, task_group
+
 from invoice_tasks import DEFAULT_ARGS, PARAMS, aggregate, query_source, write
 
 

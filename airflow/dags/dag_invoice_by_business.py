@@ -13,6 +13,7 @@ them by business, and publishes the statistics as Parquet partitions.
 from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
+
 from invoice_tasks import DEFAULT_ARGS, PARAMS, aggregate, query_source, write
 
 with DAG(

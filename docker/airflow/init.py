@@ -1,4 +1,4 @@
-"""Prepares Airflow's database: schema, admin user, pool. Run before each start, so it changes only what differs.
+"""Prepares Airflow's database: schema, admin user, pool. Run before each start, so it may find all done.
 
 Not the command line's `airflow users create --password …`: a process list would show the password.
 """

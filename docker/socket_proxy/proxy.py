@@ -25,21 +25,21 @@ BODY_BYTES_MAX = 1 << 20
 ID = r"(?P<id>[0-9a-f]{12,64})"
 VERSION = r"(?:/v1\.[0-9]{2})?"
 
-# Method, path, whether it names a container. What isn't here is refused.
+# Methods and paths. What isn't here is refused; what names a container must name one of ours.
 TABLE = [
-    ("GET", rf"{VERSION}/_ping", False),
-    ("HEAD", rf"{VERSION}/_ping", False),
-    ("GET", rf"{VERSION}/version", False),
-    ("GET", rf"{VERSION}/images/json", False),
-    ("GET", rf"{VERSION}/containers/json", False),
-    ("POST", rf"{VERSION}/containers/create", False),
-    ("GET", rf"{VERSION}/containers/{ID}/json", True),
-    ("GET", rf"{VERSION}/containers/{ID}/logs", True),
-    ("POST", rf"{VERSION}/containers/{ID}/attach", True),
-    ("POST", rf"{VERSION}/containers/{ID}/start", True),
-    ("POST", rf"{VERSION}/containers/{ID}/wait", True),
-    ("POST", rf"{VERSION}/containers/{ID}/stop", True),
-    ("DELETE", rf"{VERSION}/containers/{ID}", True),
+    ("GET", rf"{VERSION}/_ping"),
+    ("HEAD", rf"{VERSION}/_ping"),
+    ("GET", rf"{VERSION}/version"),
+    ("GET", rf"{VERSION}/images/json"),
+    ("GET", rf"{VERSION}/containers/json"),
+    ("POST", rf"{VERSION}/containers/create"),
+    ("GET", rf"{VERSION}/containers/{ID}/json"),
+    ("GET", rf"{VERSION}/containers/{ID}/logs"),
+    ("POST", rf"{VERSION}/containers/{ID}/attach"),
+    ("POST", rf"{VERSION}/containers/{ID}/start"),
+    ("POST", rf"{VERSION}/containers/{ID}/wait"),
+    ("POST", rf"{VERSION}/containers/{ID}/stop"),
+    ("DELETE", rf"{VERSION}/containers/{ID}"),
 ]
 
 # Settings of a container, and the check that a value must pass. Empty values always pass.
@@ -179,17 +179,17 @@ class Proxy(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding"):
             raise RefusedError("a chunked body")
         path, _, query = self.path.partition("?")
-        for method, pattern, names_container in TABLE:
-            match = re.fullmatch(pattern, path)
-            if match and method == self.command:
-                break
-        else:
+        match = next(
+            (m for method, pattern in TABLE if method == self.command and (m := re.fullmatch(pattern, path))),
+            None,
+        )
+        if match is None:
             raise RefusedError("not in the table of requests")
         length = int(self.headers.get("Content-Length") or 0)
         if length > BODY_BYTES_MAX:
             raise RefusedError("a body that large")
         body = self.rfile.read(length)
-        if names_container:
+        if "id" in match.groupdict():
             if owner_of(match["id"]) != os.environ["OWNER"]:
                 raise RefusedError("not a container of this proxy")
         elif path.endswith("/containers/create"):

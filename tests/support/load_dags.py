@@ -97,8 +97,8 @@ messages = {
     "docker 65": "Docker container failed: {'Error': None, 'StatusCode': 65}",
     "docker 70": "Docker container failed: {'Error': None, 'StatusCode': 70}",
     "docker 137": "Docker container failed: {'Error': None, 'StatusCode': 137}",
-    "kubernetes 75": "Pod x returned a failure.\nremote_pod: {'terminated': {'exit_code': 75, 'reason': 'Error'}}",
-    "kubernetes 2": "Pod x returned a failure.\nremote_pod: {'terminated': {'exit_code': 2, 'reason': 'Error'}}",
+    "kubernetes 75": "Pod x returned a failure.\nremote_pod: {'exit_code': 75}",
+    "kubernetes 2": "Pod x returned a failure.\nremote_pod: {'exit_code': 2}",
     "no exit code": "connection refused",
 }
 found["retries"] = {

@@ -20,9 +20,14 @@ import psycopg
 from support.engine import BUILD_ENVIRONMENT, Engine, build_images, docker
 from support.process import free_port
 from support.services import REPOSITORY
+from support.tasks import run
 
 VERSION = "test"
 BUCKET = "de-challenge"
+DAG = "dag_invoice_by_business"
+BACKFILL = "dag_invoice_backfill"
+# The last day of the mock invoices, which go back two years.
+UNTIL = "2026-01-31"
 PORTS = ("AIRFLOW_PORT", "POSTGRES_PORT", "S3_PORT", "S3_CONSOLE_PORT", "KAFKA_PORT", "CONNECT_PORT")
 # Shorter than the longest task of the tests, so that they show what happens when a token ends.
 TOKEN_SECONDS = 45
@@ -211,9 +216,25 @@ class Stack:
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()[:2000]}") from None
 
+    def fill(self) -> None:
+        """Load the mock invoices, and let the run that unpausing a DAG starts go by."""
+        rows = ["--customers", "40", "--invoices", "24000", "--until", UNTIL]
+        self.compose("run", "--rm", "populate", *rows)
+        for dag in (DAG, BACKFILL):
+            self.api("PATCH", f"/dags/{dag}", {"is_paused": False})
+        wait_until(lambda: self.runs(DAG), 60, "the run that unpausing starts")
+        wait_until(lambda: self.runs(DAG)[0]["state"] in DONE, 120, "the end of that run")
+
+    def runs(self, dag: str, query: str = "limit=100") -> list[dict]:
+        """Return the runs of a DAG."""
+        return self.api("GET", f"/dags/{dag}/dagRuns?{query}")["dag_runs"]
+
+    def verify(self, as_of: str = UNTIL, months: int = 12) -> None:
+        """Compare the lake with the source, month by month, reading its objects."""
+        run("inspect_lake", "verify", "--as-of", as_of, "--months", months, env=self.source | self.lake)
+
     def trigger(self, dag: str, logical_date: str, **params: object) -> str:
         """Start a run as the form does; return its id."""
-        self.api("PATCH", f"/dags/{dag}", {"is_paused": False})
         body = {"logical_date": f"{logical_date}T00:00:00Z", "conf": params}
         return self.api("POST", f"/dags/{dag}/dagRuns", body)["dag_run_id"]
 
