@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+import urllib.request
 
 import psycopg
 import pytest
@@ -30,6 +31,15 @@ def test_everything_is_healthy_within_three_minutes_and_confined(stack: Stack) -
         mounts = [mount["Source"] for mount in container["Mounts"] if "docker.sock" in mount["Source"]]
         assert bool(mounts) == ("docker-socket-proxy" in name), name
         assert "docker.sock" not in str(host["Binds"]) or "docker-socket-proxy" in name
+
+
+def test_debezium_is_ready_for_a_connector(stack: Stack) -> None:
+    address = f"http://127.0.0.1:{stack.env['CONNECT_PORT']}/connector-plugins"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        plugins = [plugin["class"] for plugin in json.load(answer)]
+    assert "io.debezium.connector.postgresql.PostgresConnector" in plugins
+    # Nothing streams in the tests that follow, and two idle JVMs would slow them down.
+    stack.compose("rm", "--stop", "--force", "kafka", "connect")
 
 
 def test_the_task_image_is_small_and_has_nothing_but_the_binaries(stack: Stack) -> None:
@@ -208,7 +218,7 @@ def test_a_killed_scheduler_and_a_task_longer_than_its_token_end_in_the_right_la
         kill_hard(stack.container("airflow-scheduler"))
         # The task is given up after a minute without heartbeat; the next try removes what ran on.
         wait_until(lambda: stack.task_containers() not in ([], [first]), 240, "the second try")
-        time.sleep(TOKEN_SECONDS + 15)
+        time.sleep(TOKEN_SECONDS + 10)
     stack.finish(DAG, run_id)
     tries = {task["task_id"]: task["try_number"] for task in stack.task_instances(DAG, run_id)}
     assert tries["query_source_table"] == 2

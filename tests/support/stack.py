@@ -30,7 +30,7 @@ BACKFILL = "dag_invoice_backfill"
 UNTIL = "2026-01-31"
 PORTS = ("AIRFLOW_PORT", "POSTGRES_PORT", "S3_PORT", "S3_CONSOLE_PORT", "KAFKA_PORT", "CONNECT_PORT")
 # Shorter than the longest task of the tests, so that they show what happens when a token ends.
-TOKEN_SECONDS = 45
+TOKEN_SECONDS = 30
 DONE = ("success", "failed")
 
 
@@ -88,6 +88,7 @@ class Stack:
         return os.environ | BUILD_ENVIRONMENT | {
             "COMPOSE_PROJECT_NAME": self.name,
             "COMPOSE_ENV_FILES": str(self.env_file),
+            "COMPOSE_PROFILES": "streaming",
             "BINARIES": "prebuilt",
         }  # fmt: skip
 
