@@ -88,7 +88,8 @@ def test_database_roles_can_do_no_more_than_they_should(stack: Stack) -> None:
 def test_backfill_task_by_task_without_xcom_then_as_a_whole(stack: Stack) -> None:
     stack.empty_lake()
     for task in TASKS:
-        stack.exec("airflow-scheduler", "airflow", "tasks", "test", DAG, task, "2025-12-01")
+        log = stack.exec("airflow-scheduler", "airflow", "tasks", "test", DAG, task, "2025-12-01")
+        assert " INFO done in " in log, log[-4000:]
     stack.verify("2025-12-01")
     whole = stack.exec("airflow-scheduler", "airflow", "dags", "test", DAG, "2026-01-31")
     assert "state:success" in whole.replace("state=success", "state:success"), whole[-3000:]

@@ -125,6 +125,12 @@ class DockerTask(DockerOperator):
             self.cli.remove_container(container["Id"], force=True)
         return result_line(super().execute(context) or [])
 
+    def on_kill(self):
+        """Stop and remove the container within the five seconds that Airflow gives this."""
+        if self.container:
+            self.cli.stop(self.container["Id"], timeout=2)
+            self.cli.remove_container(self.container["Id"], force=True)
+
 
 def docker_task(task_id: str, command: list, **options) -> BaseOperator:
     """Run a task binary in a container of the engine that DOCKER_HOST names."""

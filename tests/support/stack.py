@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ class Stack:
             "AWS_ALLOW_HTTP": "true",
         }
 
-    @property
+    @cached_property
     def s3(self) -> Any:
         """A boto3 client of the stack's object store."""
         return boto3.session.Session().client(
@@ -192,8 +193,9 @@ class Stack:
 
     def empty_lake(self) -> None:
         """Delete every object."""
-        for key in self.objects():
-            self.s3.delete_object(Bucket=BUCKET, Key=key)
+        keys = [{"Key": key} for key in self.objects()]
+        for first in range(0, len(keys), 1000):
+            self.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": keys[first : first + 1000]})
 
     def api(self, method: str, path: str, body: dict | None = None) -> dict:
         """Call Airflow's REST API as the admin."""
