@@ -36,7 +36,7 @@ def page(tmp_path: Path) -> Iterator:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page = browser.new_page(viewport={"width": 1600, "height": 900})
         page.set_default_timeout(30 * SECONDS)
         yield page
         browser.close()

@@ -25,9 +25,13 @@ TRY_AGAIN = 75
 # What all tasks see; logs as text, because people read them in Airflow's pages.
 ENVIRONMENT = {"LAKE_URL": LAKE_URL, "LOG_FORMAT": "text"}
 
-# One task of one run, whatever the try: what an earlier try left running is found by it.
+# One task of one run, and its try: what an earlier try has left running is found by them.
 TASK_LABEL = "invoice-platform.task"
-TASK_NAME = "{{ ti.dag_id }}/{{ ti.task_id }}/{{ ti.run_id }}/{{ ti.map_index }}"
+TRY_LABEL = "invoice-platform.try"
+LABELS = {
+    TASK_LABEL: "{{ ti.dag_id }}/{{ ti.task_id }}/{{ ti.run_id }}/{{ ti.map_index }}",
+    TRY_LABEL: "{{ ti.try_number }}",
+}
 
 INVOICES = Asset(name="invoices", uri=f"{LAKE_URL}/invoices")
 INVOICE_BY_BUSINESS = Asset(name="invoice_by_business", uri=f"{LAKE_URL}/invoice_by_business")
@@ -121,8 +125,10 @@ class DockerTask(DockerOperator):
         self._private_environment = connection_environment()
         label = f"{TASK_LABEL}={self.labels[TASK_LABEL]}"
         for container in self.cli.containers(all=True, filters={"label": label}):
-            self.log.info("Removing the container of an earlier try: %s", container["Id"][:12])
-            self.cli.remove_container(container["Id"], force=True)
+            # Never one of the same try: `airflow tasks test` and the scheduler may both be at it.
+            if int(container["Labels"][TRY_LABEL]) < int(self.labels[TRY_LABEL]):
+                self.log.info("Removing the container of an earlier try: %s", container["Id"][:12])
+                self.cli.remove_container(container["Id"], force=True)
         return result_line(super().execute(context) or [])
 
     def on_kill(self):
@@ -140,7 +146,7 @@ def docker_task(task_id: str, command: list, **options) -> BaseOperator:
         command=command,
         environment=ENVIRONMENT,
         network_mode=NETWORK,
-        labels={TASK_LABEL: TASK_NAME},
+        labels=LABELS,
         auto_remove="force",
         xcom_all=True,
         mount_tmp_dir=False,

@@ -43,7 +43,9 @@ def render(task: object, day: str, params: dict) -> dict:
     context = {
         "ds": day,
         "params": {name: param.value for name, param in dag.params.items()} | params,
-        "ti": SimpleNamespace(dag_id=dag.dag_id, task_id=task.task_id, run_id=f"run-{day}", map_index=-1),
+        "ti": SimpleNamespace(
+            dag_id=dag.dag_id, task_id=task.task_id, run_id=f"run-{day}", map_index=-1, try_number=1
+        ),
     }
     copy = task.prepare_for_execution()
     copy.render_template_fields(context)

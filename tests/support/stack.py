@@ -53,7 +53,7 @@ class Stack:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self.env_file = self.folder / "env"
         build_images(VERSION)
-        self.run_script("make-env.sh", str(self.env_file))
+        self.run("scripts/make-env.sh", str(self.env_file))
         ports = {name: str(free_port()) for name in PORTS}
         more = ports | {"PLATFORM_VERSION": VERSION, "AIRFLOW_TASK_TOKEN_SECONDS": str(TOKEN_SECONDS)}
         with self.env_file.open("a") as file:
@@ -65,7 +65,7 @@ class Stack:
         atexit.register(self.close)
         started = time.monotonic()
         try:
-            self.run_script("up.sh", "--wait-timeout", "180")
+            self.run("make", "up", "ARGS=--wait-timeout 180")
         except RuntimeError as error:
             logs = self.compose("logs", "--tail", "30")
             self.close()
@@ -79,7 +79,7 @@ class Stack:
             owner = f"label=invoice-platform.owner={self.name}"
             for container in docker("ps", "-aq", "--filter", owner).split():
                 docker("rm", "-f", container, check=False)
-            self.compose("--profile", "*", "down", "--volumes", "--timeout", "5", "--remove-orphans")
+            self.run("make", "down", "ARGS=--volumes --timeout 5")
         subprocess.run(["rm", "-rf", str(self.folder)], check=False)
         self.engine.close()
 
@@ -93,14 +93,14 @@ class Stack:
             "BINARIES": "prebuilt",
         }  # fmt: skip
 
-    def run_script(self, name: str, *arguments: str) -> str:
-        """Run a script of the project for this stack."""
-        command = [str(REPOSITORY / "scripts" / name), *arguments]
+    def run(self, *command: str) -> str:
+        """Run a command of the project for this stack, in the project's folder."""
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=900, check=False
-        )
+            command, env=self.environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=900,
+            check=False,
+        )  # fmt: skip
         if done.returncode != 0:
-            raise RuntimeError(f"{name} failed\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+            raise RuntimeError(f"{' '.join(command)} failed\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
         return done.stdout
 
     def compose(self, *arguments: str, timeout: float = 300, **environment: str) -> str:
