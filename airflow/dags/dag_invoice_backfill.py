@@ -7,7 +7,7 @@ spread over the workers. The result is the same as that of one run of `dag_invoi
 Started by hand: choose the window in the form. Empty *As of* means today.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from airflow.sdk import DAG, task, task_group
 
@@ -29,7 +29,6 @@ with DAG(
     start_date=datetime(2020, 1, 1),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=24),
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     doc_md=__doc__,

@@ -10,7 +10,7 @@ them by business, and publishes the statistics as Parquet partitions.
   The last lines of a task's log say what was done or what was refused.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
@@ -23,7 +23,6 @@ with DAG(
     start_date=datetime(2020, 1, 1),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=12),
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     doc_md=__doc__,
