@@ -36,7 +36,7 @@ def test_months_in_parallel_on_three_celery_workers_make_the_same_lake(stack: St
     ]
     stack.compose(*scale, AIRFLOW_EXECUTOR="CeleryExecutor")
     run_id = stack.trigger(BACKFILL, "2026-01-27", months=6)
-    stack.finish(BACKFILL, run_id, timeout=300)
+    stack.finish(BACKFILL, run_id, timeout=900)
     tasks = [task for task in stack.task_instances(BACKFILL, run_id) if task["map_index"] >= 0]
     assert len(tasks) == 18
     assert len({task["hostname"] for task in tasks}) >= 2, "all tasks ran on one worker"

@@ -113,7 +113,7 @@ class Stack:
         """Return the name of a service's first container."""
         return f"{self.name}-{service}-1"
 
-    def exec(self, service: str, *command: str, timeout: float = 300) -> str:
+    def exec(self, service: str, *command: str, timeout: float = 600) -> str:
         """Run a command in a service's container with `docker exec`, as README says."""
         return docker("exec", self.container(service), *command, timeout=timeout)
 
@@ -225,8 +225,17 @@ class Stack:
         self.compose("run", "--rm", "populate", *rows)
         for dag in (DAG, BACKFILL):
             self.api("PATCH", f"/dags/{dag}", {"is_paused": False})
-        wait_until(lambda: self.runs(DAG), 60, "the run that unpausing starts")
-        wait_until(lambda: self.runs(DAG)[0]["state"] in DONE, 120, "the end of that run")
+        wait_until(lambda: self.runs(DAG), 180, "the run that unpausing starts")
+        wait_until(lambda: self.runs(DAG)[0]["state"] in DONE, 300, "the end of that run")
+
+    @contextlib.contextmanager
+    def paused(self, dag: str) -> Iterator[None]:
+        """Keep the scheduler from a DAG's runs."""
+        self.api("PATCH", f"/dags/{dag}", {"is_paused": True})
+        try:
+            yield
+        finally:
+            self.api("PATCH", f"/dags/{dag}", {"is_paused": False})
 
     def runs(self, dag: str, query: str = "limit=100") -> list[dict]:
         """Return the runs of a DAG."""
@@ -249,7 +258,7 @@ class Stack:
         """Return the task instances of a run."""
         return self.api("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=100")["task_instances"]
 
-    def finish(self, dag: str, run: str, state: str = "success", timeout: float = 240) -> None:
+    def finish(self, dag: str, run: str, state: str = "success", timeout: float = 600) -> None:
         """Wait for the end of a run, which must be in that state."""
         wait_until(lambda: self.run_state(dag, run) in DONE, timeout, f"the end of {run}")
         tries = [
@@ -257,7 +266,7 @@ class Stack:
         ]
         assert self.run_state(dag, run) == state, tries
 
-    def wait_for_task_container(self, run_id: str, timeout: float = 90) -> str:
+    def wait_for_task_container(self, run_id: str, timeout: float = 240) -> str:
         """Wait until a run has a container; return its id."""
         wait_until(lambda: self.task_containers(run_id), timeout, f"a container of {run_id}")
         return self.task_containers(run_id)[0]
