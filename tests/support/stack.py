@@ -65,7 +65,7 @@ class Stack:
         atexit.register(self.close)
         started = time.monotonic()
         try:
-            self.run("make", "up", "ARGS=--wait-timeout 180")
+            self.run("make", "up", "ARGS=--wait-timeout 600")
         except RuntimeError as error:
             logs = self.compose("logs", "--tail", "30")
             self.close()
@@ -96,7 +96,7 @@ class Stack:
     def run(self, *command: str) -> str:
         """Run a command of the project for this stack, in the project's folder."""
         done = subprocess.run(
-            command, env=self.environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=900,
+            command, env=self.environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=1800,
             check=False,
         )  # fmt: skip
         if done.returncode != 0:
