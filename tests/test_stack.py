@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from support.engine import docker
-from support.stack import DAG, TOKEN_SECONDS, UNTIL, Stack, wait_until
+from support.stack import DAG, TOKEN_SECONDS, Stack, wait_until
 
 TASKS = ("query_source_table", "aggregate_by_business", "write_partitioned_parquet")
 
@@ -216,7 +216,7 @@ def kill_hard(container: str) -> None:
 def test_a_killed_scheduler_and_a_task_longer_than_its_token_end_in_the_right_lake(stack: Stack) -> None:
     stack.empty_lake()
     with stack.source_locked():
-        run_id = stack.trigger(DAG, UNTIL)
+        run_id = stack.trigger(DAG, "2026-01-24")
         first = stack.wait_for_task_container(run_id)
         kill_hard(stack.container("airflow-scheduler"))
         # The task is given up after a minute without heartbeat; the next try removes what ran on.
@@ -226,7 +226,7 @@ def test_a_killed_scheduler_and_a_task_longer_than_its_token_end_in_the_right_la
     tries = {task["task_id"]: task["try_number"] for task in stack.task_instances(DAG, run_id)}
     assert tries["query_source_table"] == 2
     assert stack.task_containers() == []
-    stack.verify()
+    stack.verify("2026-01-24")
 
 
 def test_a_killed_container_fails_at_once_and_clearing_the_task_mends_it(stack: Stack) -> None:
