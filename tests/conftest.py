@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.services import Bucket, Database, Minio, Postgres
+from support.stack import Stack
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,3 +41,14 @@ def database(postgres: Postgres) -> Iterator[Database]:
 def bucket(minio: Minio) -> Bucket:
     """Give each test an empty bucket of its own."""
     return minio.bucket()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """One compose stack for the whole session, with two years of mock invoices."""
+    stack = Stack()
+    try:
+        stack.fill()
+        yield stack
+    finally:
+        stack.close()

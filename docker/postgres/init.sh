@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# First start of the database: tables, indexes, roles and publication, passwords for the roles, and
+# a database of its own for Airflow. Afterwards nothing logs in as superuser any more.
+set -euo pipefail
+
+for file in /postgres-scripts/sql/*.sql; do
+    psql -v ON_ERROR_STOP=1 --no-psqlrc -q -f "$file"
+done
+
+# \getenv, because arguments of a command are in the process list.
+psql -v ON_ERROR_STOP=1 --no-psqlrc -q <<'SQL'
+\getenv reader INVOICE_READER_PASSWORD
+\getenv writer INVOICE_WRITER_PASSWORD
+\getenv cdc INVOICE_CDC_PASSWORD
+\getenv airflow AIRFLOW_DB_PASSWORD
+alter role invoice_reader password :'reader';
+alter role invoice_writer password :'writer';
+alter role invoice_cdc password :'cdc';
+create role airflow login password :'airflow';
+create database airflow owner airflow;
+revoke connect, temporary on database invoices from public;
+revoke connect on database airflow from public;
+grant connect on database invoices to invoice_reader, invoice_writer, invoice_cdc;
+SQL

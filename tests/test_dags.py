@@ -1,0 +1,158 @@
+"""The DAGs load, say what they should, and do nothing while they are read."""
+
+import ast
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.services import REPOSITORY, tools_folder
+
+DAGS = REPOSITORY / "airflow" / "dags"
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+# Airflow lives in an environment of its own: its lock and that of the tests have nothing in common.
+PYTHON = tools_folder() / "airflow" / "bin" / "python"
+LOADER = Path(__file__).parent / "support" / "load_dags.py"
+FORBIDDEN_AT_TOP_LEVEL = {
+    "open",
+    "connect",
+    "get_connection",
+    "run",
+    "Popen",
+    "urlopen",
+    "get",
+    "post",
+    "now",
+    "today",
+}
+
+
+def load(folder: Path, tasks_on: str = "docker") -> dict:
+    """Load the DAGs as Airflow's processor does, in a process without database or network."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
+        "INVOICE_TASKS_ON": tasks_on,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = [str(PYTHON), "-P", str(LOADER), str(DAGS)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The DAGs with DockerOperator tasks."""
+    return load(tmp_path_factory.mktemp("airflow"))
+
+
+def check_snapshot(name: str, found: object) -> None:
+    """Compare with the file of that name; UPDATE_SNAPSHOTS=1 writes it anew."""
+    path = SNAPSHOTS / name
+    text = json.dumps(found, indent=2, sort_keys=True) + "\n"
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text(), f"{name} changed: UPDATE_SNAPSHOTS=1 pytest, and read the difference"
+
+
+def test_dags_load_without_errors_in_less_than_a_second(loaded: dict) -> None:
+    assert loaded["import_errors"] == {}
+    assert sorted(loaded["dags"]) == ["dag_invoice_backfill", "dag_invoice_by_business"]
+    assert {file: seconds for file, seconds in loaded["seconds"].items() if seconds >= 1} == {}
+
+
+def test_dags_say_what_people_need_to_know(loaded: dict) -> None:
+    for name, dag in loaded["dags"].items():
+        assert dag["catchup"] is False, name
+        assert dag["doc_md"].startswith("### "), name
+        assert dag["description"], name
+        assert "invoices" in dag["tags"], name
+        assert dag["owner"] == "data-platform", name
+        assert sorted(dag["params"]) == ["as_of", "months", "partition_by", "refresh"], name
+        for task in dag["tasks"].values():
+            assert task["retries"] == 5, name
+            assert task["execution_timeout"] == 6 * 3600, name
+            assert task["retry_policy"] == "RetryExit75", name
+    daily = loaded["dags"]["dag_invoice_by_business"]
+    assert daily["interval"] == ["2026-01-31T00:00:00+00:00", "2026-02-01T00:00:00+00:00"]
+    outlets = {name: task["outlets"] for name, task in daily["tasks"].items()}
+    assert outlets == {
+        "query_source_table": ["invoices"],
+        "aggregate_by_business": [],
+        "write_partitioned_parquet": ["business_last_n_months", "invoice_by_business"],
+    }
+    order = {name: task["downstream"] for name, task in daily["tasks"].items()}
+    assert order == {
+        "query_source_table": ["aggregate_by_business"],
+        "aggregate_by_business": ["write_partitioned_parquet"],
+        "write_partitioned_parquet": [],
+    }
+
+
+def test_rendered_commands_per_date(loaded: dict) -> None:
+    check_snapshot("docker_tasks.json", loaded["rendered"])
+
+
+def test_one_switch_makes_pods_that_run_the_same_commands(loaded: dict, tmp_path: Path) -> None:
+    on_kubernetes = load(tmp_path, "kubernetes")
+    assert on_kubernetes["import_errors"] == {}
+    check_snapshot("kubernetes_tasks.json", on_kubernetes["rendered"])
+    for case, tasks in loaded["rendered"].items():
+        for task, fields in tasks.items():
+            pod = on_kubernetes["rendered"][case][task]
+            assert pod["cmds"] + pod["arguments"] == fields["command"]
+    assert "PASSWORD" not in json.dumps(on_kubernetes["pod"])
+    check_snapshot("pod.json", on_kubernetes["pod"])
+
+
+def test_only_exit_75_is_tried_again(loaded: dict) -> None:
+    assert loaded["retries"] == {
+        "docker 75": "retry",
+        "kubernetes 75": "retry",
+        "docker 65": "fail",
+        "docker 70": "fail",
+        "docker 137": "fail",
+        "kubernetes 2": "fail",
+        "no exit code": "fail",
+    }
+
+
+def test_the_result_is_found_wherever_the_engine_puts_it(loaded: dict) -> None:
+    assert loaded["results"] == [{"rows": 2}, {"rows": 2}, None]
+
+
+def test_months_of_a_window(loaded: dict) -> None:
+    assert loaded["months"] == ["2025-11-01", "2025-12-01", "2026-01-01", "2026-02-01"]
+
+
+@pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.name)
+def test_nothing_is_read_or_called_at_top_level(path: Path) -> None:
+    """Only definitions: a call of this kind outside a function would run at every parse."""
+
+    def calls(node: ast.AST) -> list[str]:
+        if isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            return []
+        found = [name for child in ast.iter_child_nodes(node) for name in calls(child)]
+        if isinstance(node, ast.Call):
+            called = node.func
+            text = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            is_environment = ast.unparse(called) == "os.environ.get"
+            if text in FORBIDDEN_AT_TOP_LEVEL and not is_environment:
+                found.append(f"{text} in line {node.lineno}")
+        return found
+
+    assert calls(ast.parse(path.read_text())) == []
+
+
+def test_ruff_finds_nothing_that_airflow_3_no_longer_has() -> None:
+    command = ["ruff", "check", "--no-cache", "--select", "AIR", str(DAGS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

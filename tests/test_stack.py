@@ -1,0 +1,269 @@
+"""The compose stack on a real engine: what README promises of it, from start to faults."""
+
+import json
+import os
+import re
+import signal
+import time
+import urllib.request
+
+import psycopg
+import pytest
+
+from support.engine import docker
+from support.stack import DAG, TOKEN_SECONDS, Stack, wait_until
+
+TASKS = ("query_source_table", "aggregate_by_business", "write_partitioned_parquet")
+
+
+def test_everything_is_healthy_within_three_minutes_and_confined(stack: Stack) -> None:
+    assert stack.seconds_to_healthy < 180
+    for container in stack.containers():
+        name, host = container["Name"], container["HostConfig"]
+        assert host["CapDrop"] == ["ALL"], name
+        assert not host["CapAdd"], name
+        assert not host["Privileged"], name
+        assert [option.split(":")[0] for option in host["SecurityOpt"]] == ["no-new-privileges"], name
+        assert host["Memory"] > 0, name
+        assert 0 < host["PidsLimit"] <= 512, name
+        for ports in (host["PortBindings"] or {}).values():
+            assert [port["HostIp"] for port in ports] == ["127.0.0.1"], name
+        mounts = [mount["Source"] for mount in container["Mounts"] if "docker.sock" in mount["Source"]]
+        assert bool(mounts) == ("docker-socket-proxy" in name), name
+        assert "docker.sock" not in str(host["Binds"]) or "docker-socket-proxy" in name
+
+
+def test_debezium_is_ready_for_a_connector(stack: Stack) -> None:
+    address = f"http://127.0.0.1:{stack.env['CONNECT_PORT']}/connector-plugins"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        plugins = [plugin["class"] for plugin in json.load(answer)]
+    assert "io.debezium.connector.postgresql.PostgresConnector" in plugins
+    # Nothing streams in the tests that follow, and two idle JVMs would slow them down.
+    stack.compose("rm", "--stop", "--force", "kafka", "connect")
+
+
+def test_the_task_image_is_small_and_has_nothing_but_the_binaries(stack: Stack) -> None:
+    image = "invoice-platform/tasks:test"
+    facts = json.loads(docker("image", "inspect", image))[0]
+    assert facts["Size"] < 300e6
+    assert facts["Config"]["User"] == "10001:10001"
+    labels = facts["Config"]["Labels"]
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert labels["org.opencontainers.image.version"] == "test"
+    options = ["--rm", "--read-only", "--network", "none", "--cap-drop", "ALL"]
+    assert "query_source" in docker("run", *options, image, "query_source", "--version")
+    for program in ("sh", "bash", "/bin/sh"):
+        with pytest.raises(RuntimeError, match=r"not found|no such file"):
+            docker("run", *options, image, program)
+
+
+def test_database_roles_can_do_no_more_than_they_should(stack: Stack) -> None:
+    with stack.connect("invoice_reader") as reader:
+        assert reader.execute("show statement_timeout").fetchone() == ("30min",)
+        assert reader.execute("select count(*) from invoices").fetchone() == (24000,)
+        reader.execute("set default_transaction_read_only = off")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("delete from invoices")
+    with stack.connect("invoice_cdc") as cdc:
+        cdc.execute("select 1 from invoices limit 1")
+        for forbidden in (
+            "select 1 from customers",
+            "delete from invoices",
+            "drop publication invoice_changes",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                cdc.execute(forbidden)
+    with pytest.raises(psycopg.OperationalError, match="permission denied"):
+        stack.connect("invoice_reader", "airflow")
+    published = stack.sql(
+        "select tablename from pg_publication_tables where pubname = 'invoice_changes' order by 1"
+    )
+    assert published == [("debezium_heartbeat",), ("invoices",)]
+    roles = "select rolname from pg_roles where rolsuper and rolcanlogin"
+    assert stack.sql(roles) == [("postgres",)]
+    sessions = "select usename from pg_stat_activity where usename = 'postgres' and pid <> pg_backend_pid()"
+    assert stack.sql(sessions + " and backend_type = 'client backend'") == []
+
+
+def test_backfill_task_by_task_without_xcom_then_as_a_whole(stack: Stack) -> None:
+    stack.empty_lake()
+    # `tasks test` makes a run for a moment, and the scheduler would run its tasks too.
+    with stack.paused(DAG):
+        for task in TASKS:
+            log = stack.exec("airflow-scheduler", "airflow", "tasks", "test", DAG, task, "2025-12-01")
+            assert " INFO done in " in log, log[-4000:]
+        stack.verify("2025-12-01")
+        whole = stack.exec("airflow-scheduler", "airflow", "dags", "test", DAG, "2026-01-31")
+    assert "state:success" in whole.replace("state=success", "state:success"), whole[-3000:]
+    stack.verify()
+    assert stack.task_containers() == []
+
+
+def test_backfill_over_a_range_of_days(stack: Stack) -> None:
+    """Twelve months are 365 runs, so they are only counted here; three days are run."""
+    command = ["airflow", "backfill", "create", "--dag-id", DAG, "--max-active-runs", "3"]
+    year = ["--from-date", "2025-02-01", "--to-date", "2026-01-31", "--dry-run"]
+    planned = stack.exec("airflow-scheduler", *command, *year)
+    assert len(set(re.findall(r"202[56]-\d\d-\d\d", planned))) >= 365, planned[-2000:]
+
+    days = ["--from-date", "2025-11-29", "--to-date", "2025-12-01"]
+    stack.exec("airflow-scheduler", *command, *days)
+
+    def states() -> list[str]:
+        return [run["state"] for run in stack.runs(DAG, "run_type=backfill")]
+
+    wait_until(lambda: len(states()) == 3 and {*states()} <= {"success", "failed"}, 600, "the backfill")
+    assert states() == ["success"] * 3
+    windows = {key.split("/")[1] for key in stack.objects("business_last_n_months/")}
+    assert {"as_of=2025-11-01", "as_of=2025-12-01"} <= windows
+    stack.verify("2025-12-01")
+
+
+def test_the_socket_proxy_refuses_all_but_task_containers(stack: Stack) -> None:
+    image, network = "invoice-platform/tasks:test", f"{stack.name}_tasks"
+    fine = {"Image": image, "Cmd": ["query_source", "--version"], "HostConfig": {"NetworkMode": network}}
+
+    def host(**settings: object) -> dict:
+        return fine | {"HostConfig": fine["HostConfig"] | settings}
+
+    forbidden = {
+        "bind mount": host(Binds=["/:/host"]),
+        "mount": host(Mounts=[{"Type": "bind", "Source": "/", "Target": "/host"}]),
+        "volume": host(Mounts=[{"Type": "volume", "Source": f"{stack.name}_postgres-data", "Target": "/x"}]),
+        "volumes from": host(VolumesFrom=["postgres"]),
+        "privileged": host(Privileged=True),
+        "privileged by another spelling": host(privileged=True),
+        "capability": host(CapAdd=["SYS_ADMIN"]),
+        "security option": host(SecurityOpt=["seccomp=unconfined"]),
+        "device": host(Devices=[{"PathOnHost": "/dev/sda", "PathInContainer": "/dev/sda"}]),
+        "host network": host(NetworkMode="host"),
+        "Airflow's network": host(NetworkMode=f"{stack.name}_control"),
+        "second network": fine | {"NetworkingConfig": {"EndpointsConfig": {f"{stack.name}_control": {}}}},
+        "host pid": host(PidMode="host"),
+        "host ipc": host(IpcMode="host"),
+        "host users": host(UsernsMode="host"),
+        "published port": host(PortBindings={"80/tcp": [{"HostPort": "80"}]}),
+        "restart": host(RestartPolicy={"Name": "always"}),
+        "another image": fine | {"Image": "debian:bookworm-slim"},
+        "no image": {"Cmd": ["x"]},
+        "root": fine | {"User": "0"},
+        "entrypoint": fine | {"Entrypoint": ["/bin/sh"]},
+        "forged owner": fine | {"Labels": {"invoice-platform.owner": "somebody"}},
+        "stdin": fine | {"OpenStdin": True, "AttachStdin": True},
+        "no JSON": "Image=x",
+        "lower case host settings": fine | {"hostconfig": {"Privileged": True}},
+    }
+    postgres = json.loads(docker("inspect", stack.container("postgres")))[0]["Id"]
+    requests = [("POST", "/containers/create", body) for body in forbidden.values()]
+    requests += [
+        ("GET", f"/containers/{postgres}/json", ""),
+        ("GET", f"/containers/{postgres}/logs?stdout=1", ""),
+        ("POST", f"/containers/{postgres}/stop", ""),
+        ("POST", f"/containers/{postgres}/exec", {"Cmd": ["sh"]}),
+        ("POST", f"/containers/{postgres}/attach?stream=1", ""),
+        ("DELETE", f"/containers/{postgres}?force=1", ""),
+        ("GET", f"/containers/{postgres}/archive?path=/etc/passwd", ""),
+        ("PUT", f"/containers/{postgres}/archive?path=/", ""),
+        ("POST", "/images/create?fromImage=debian", ""),
+        ("POST", "/build", ""),
+        ("GET", "/info", ""),
+        ("GET", "/volumes", ""),
+        ("GET", "/networks", ""),
+        ("GET", "/secrets", ""),
+        ("GET", "/containers/../info", ""),
+    ]
+    # One process for all of them: a Python start per attempt would take a minute.
+    script = (
+        "import json, sys, http.client\n"
+        "for method, path, body in json.load(sys.stdin):\n"
+        "    c = http.client.HTTPConnection('docker-socket-proxy', 2375)\n"
+        "    body = json.dumps(body) if isinstance(body, dict) else body\n"
+        "    c.request(method, path, body, {'Content-Type': 'application/json'})\n"
+        "    a = c.getresponse(); print(json.dumps([a.status, a.read().decode()[:300]]))\n"
+    )
+    requests.append(("POST", "/containers/create", fine))
+    said = docker(
+        "exec", "-i", stack.container("airflow-scheduler"), "python", "-c", script, input=json.dumps(requests)
+    )
+    answers = [json.loads(line) for line in said.splitlines()]
+    refused = {str(request): answer for request, answer in zip(requests[:-1], answers[:-1], strict=True)}
+    assert {name: answer for name, answer in refused.items() if answer[0] != 403} == {}
+
+    assert answers[-1][0] == 201, answers[-1]
+    made = json.loads(answers[-1][1])["Id"]
+    host_config = json.loads(docker("inspect", made))[0]["HostConfig"]
+    docker("rm", made)
+    assert host_config["ReadonlyRootfs"]
+    assert host_config["CapDrop"] == ["ALL"]
+    assert host_config["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host_config["Memory"] == host_config["MemorySwap"] == 2 << 30
+    assert host_config["PidsLimit"] == 256
+
+
+def test_only_what_runs_tasks_reaches_the_proxy(stack: Stack) -> None:
+    lookup = "import socket; socket.create_connection(('docker-socket-proxy', 2375), 3)"
+    for service in ("airflow-apiserver", "airflow-dag-processor"):
+        with pytest.raises(RuntimeError, match=r"not known|resolution|gaierror"):
+            stack.exec(service, "python", "-c", lookup)
+
+
+def kill_hard(container: str) -> None:
+    """Kill a container's first process as the kernel would, so that its restart policy applies."""
+    pid = int(docker("inspect", "-f", "{{.State.Pid}}", container))
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_killed_scheduler_and_a_task_longer_than_its_token_end_in_the_right_lake(stack: Stack) -> None:
+    stack.empty_lake()
+    with stack.source_locked():
+        run_id = stack.trigger(DAG, "2026-01-24")
+        first = stack.wait_for_task_container(run_id)
+        kill_hard(stack.container("airflow-scheduler"))
+        # The task is given up after a minute without heartbeat; the next try removes what ran on.
+        wait_until(lambda: stack.task_containers() not in ([], [first]), 400, "the second try")
+        time.sleep(TOKEN_SECONDS + 10)
+    stack.finish(DAG, run_id)
+    tries = {task["task_id"]: task["try_number"] for task in stack.task_instances(DAG, run_id)}
+    assert tries["query_source_table"] == 2
+    assert stack.task_containers() == []
+    stack.verify("2026-01-24")
+
+
+def test_a_killed_container_fails_at_once_and_clearing_the_task_mends_it(stack: Stack) -> None:
+    stack.empty_lake()
+    with stack.source_locked():
+        run_id = stack.trigger(DAG, "2026-01-30")
+        docker("kill", stack.wait_for_task_container(run_id))
+        stack.finish(DAG, run_id, "failed")
+    tries = {task["task_id"]: task["try_number"] for task in stack.task_instances(DAG, run_id)}
+    assert tries[TASKS[0]] == 1
+    clear = {"dry_run": False, "dag_run_id": run_id, "task_ids": [TASKS[0]], "include_downstream": True}
+    stack.api("POST", f"/dags/{DAG}/clearTaskInstances", clear | {"only_failed": False})
+    wait_until(lambda: stack.run_state(DAG, run_id) not in ("failed",), 30, "the cleared run")
+    stack.finish(DAG, run_id)
+    stack.verify("2026-01-30")
+
+
+def test_a_source_that_is_down_is_tried_again(stack: Stack) -> None:
+    """Nobody may log in: exit 75, and the task waits for its next try instead of failing."""
+    stack.sql("alter role invoice_reader connection limit 0")
+    try:
+        run_id = stack.trigger(DAG, "2026-01-29")
+
+        def waits() -> bool:
+            return any(task["state"] == "up_for_retry" for task in stack.task_instances(DAG, run_id))
+
+        wait_until(waits, 240, "a task that waits for its next try")
+    finally:
+        stack.sql("alter role invoice_reader connection limit -1")
+    stack.finish(DAG, run_id)
+
+
+def test_a_task_marked_failed_leaves_no_container(stack: Stack) -> None:
+    with stack.source_locked():
+        run_id = stack.trigger(DAG, "2026-01-28")
+        stack.wait_for_task_container(run_id)
+        path = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{TASKS[0]}"
+        stack.api("PATCH", path, {"new_state": "failed"})
+        stack.wait_for_no_task_container()
+    stack.finish(DAG, run_id, "failed")
