@@ -101,7 +101,9 @@ class Kafka(Server):
         """Create a topic and return its name."""
         settings = {key.replace("_", "."): value for key, value in config.items()}
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)
-        self.admin.create_topics([topic])[name].result(30)
+        # The client must outlive its answer.
+        admin = self.admin
+        admin.create_topics([topic])[name].result(30)
         return name
 
     def configure_topic(self, name: str, **config: str) -> None:
@@ -109,7 +111,8 @@ class Kafka(Server):
         resource = ConfigResource("TOPIC", name)
         for key, value in config.items():
             resource.set_config(key.replace("_", "."), value)
-        self.admin.alter_configs([resource])[resource].result(30)
+        admin = self.admin
+        admin.alter_configs([resource])[resource].result(30)
 
     def produce(self, topic: str, messages: Iterable[tuple[int, bytes | None, bytes | None]]) -> None:
         """Send messages, each a partition, key and value, and wait until all are there."""
