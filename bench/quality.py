@@ -29,8 +29,9 @@ def measure(seed: int, invoices: int, customers: int, rules: str | None) -> tupl
         folder = Path(name)
         events, labels = folder / "events.jsonl", folder / "labels.csv"
         filled = run(
-            "populate_tables", "--source", f"sqlite:{folder}/i.db", "--customers", customers, "--invoices", invoices,
-            "--seed", seed, "--until", "2026-06-30", "--scenarios", "--labels", labels, "--events", events,
+            "populate_tables", "--source", f"sqlite:{folder}/i.db", "--customers", customers,
+            "--invoices", invoices, "--seed", seed, "--until", "2026-06-30",
+            "--scenarios", "--labels", labels, "--events", events,
         )  # fmt: skip
         flags = ["--rules", rules] if rules else []
         done = run("invoice_consumer", "--from", events, *flags, check=False)
@@ -59,7 +60,9 @@ def measure(seed: int, invoices: int, customers: int, rules: str | None) -> tupl
 
 def main() -> None:
     """Print the tables as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=seeds, default=seeds("1001-1010"))
     parser.add_argument("--invoices", type=int, default=50_000)
     parser.add_argument("--customers", type=int, default=2_000)
@@ -74,10 +77,12 @@ def main() -> None:
         normal += others
     print("| typology | cases | found | recall |\n|---|---|---|---|")
     for typology in sorted(planted):
-        print(f"| {typology} | {planted[typology]} | {found[typology]} | {found[typology] / planted[typology]:.3f} |")
+        cases, hits = planted[typology], found[typology]
+        print(f"| {typology} | {cases} | {hits} | {hits / cases:.3f} |")
     total, hits = planted.total(), found.total()
     print(f"| **all** | {total} | {hits} | **{hits / total:.3f}** |\n")
-    print(f"Of {normal:,} other invoices {flagged['all']:,} are flagged: **{100 * flagged['all'] / normal:.2f} %**, by rule:")
+    share = 100 * flagged["all"] / normal
+    print(f"Of {normal:,} other invoices {flagged['all']:,} are flagged: **{share:.2f} %**, by rule:")
     for rule, count in flagged.most_common():
         if rule != "all":
             print(f"{rule} {count:,} ({100 * count / normal:.3f} %)")

@@ -62,7 +62,10 @@ def test_explain_says_which_rules_fired_and_why(tmp_path: Path) -> None:
 
 def test_a_wrong_rules_file_is_named_by_line_and_column(tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
-    rules.write_text("[thresholds]\nreview = 1\nblock = 2\n[[rule]]\nid = 'a'\nscore = 1\nreason = 'r'\nwhen = 'amont > 1'\n")
+    rules.write_text(
+        "[thresholds]\nreview = 1\nblock = 2\n"
+        "[[rule]]\nid = 'a'\nscore = 1\nreason = 'r'\nwhen = 'amont > 1'\n"
+    )
     events = write(tmp_path / "e.jsonl", [])
     done = run("invoice_consumer", "--from", events, "--rules", rules, check=False)
     assert done.exit_code == 78
@@ -95,8 +98,9 @@ def test_late_invoices_see_the_windows_at_their_own_date(tmp_path: Path) -> None
 @pytest.mark.parametrize("seed", [1001, 1002])
 def test_planted_fraud_is_found_and_little_else(tmp_path: Path, seed: int) -> None:
     events, labels = tmp_path / "events.jsonl", tmp_path / "labels.csv"
-    run("populate_tables", "--source", f"sqlite:{tmp_path}/i.db", "--customers", 2000, "--invoices", 50_000,
-        "--seed", seed, "--until", "2026-06-30", "--scenarios", "--labels", labels, "--events", events)  # fmt: skip
+    run("populate_tables", "--source", f"sqlite:{tmp_path}/i.db", "--customers", 2000,
+        "--invoices", 50_000, "--seed", seed, "--until", "2026-06-30",
+        "--scenarios", "--labels", labels, "--events", events)  # fmt: skip
     cases: dict[str, set] = {}
     planted = {}
     for line in labels.read_text().splitlines()[1:]:

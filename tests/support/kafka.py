@@ -49,7 +49,9 @@ class Kafka(Server):
         self.config = self.folder / "server.properties"
         self.config.write_text(self._settings(free_port()))
         cluster = uuid.uuid4().hex[:22]
-        command = java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self.config))
+        command = java(
+            "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self.config)
+        )
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"Kafka can't format its folder\n{done.stdout}{done.stderr}")
@@ -170,8 +172,8 @@ class Connect(Server):
             text = text.replace(f"connect-{suffix}", f"{name}-{suffix}")
         text += (
             f"\nbootstrap.servers={kafka.bootstrap}\nlisteners=http://127.0.0.1:{self.port}\ngroup.id={name}\n"
-            f"plugin.path={kafka_folder() / 'plugins'}\noffset.storage.partitions=1\nstatus.storage.partitions=1\n"
-            "plugin.discovery=service_load\nscheduled.rebalance.max.delay.ms=0\n"
+            f"plugin.path={kafka_folder() / 'plugins'}\n"
+            "offset.storage.partitions=1\nstatus.storage.partitions=1\nplugin.discovery=service_load\nscheduled.rebalance.max.delay.ms=0\n"
         )
         self.config = self.folder / "connect.properties"
         self.config.write_text(text)

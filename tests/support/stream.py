@@ -27,7 +27,9 @@ def invoice(number: int, date_us: int, issuer: int | None, receiver: int | None,
             "amount_usd": amount}  # fmt: skip
 
 
-def traffic(seed: int, count: int, partitions: int = 1, businesses: int = 60) -> list[tuple[int, bytes, bytes]]:
+def traffic(
+    seed: int, count: int, partitions: int = 1, businesses: int = 60
+) -> list[tuple[int, bytes, bytes]]:
     """Make partition, key and value of creations, updates, deletions and repetitions."""
     chance = random.Random(seed)
     rows: dict[int, dict] = {}
@@ -68,7 +70,17 @@ def traffic(seed: int, count: int, partitions: int = 1, businesses: int = 60) ->
 
 def consumer_flags(kafka: Any, database: Database, topic: str, *more: object) -> list[object]:
     """Return the flags of a consumer whose group is the topic's."""
-    return ["--brokers", kafka.bootstrap, "--topic", topic, "--group", topic, "--decisions", database.url(), *more]
+    return [
+        "--brokers",
+        kafka.bootstrap,
+        "--topic",
+        topic,
+        "--group",
+        topic,
+        "--decisions",
+        database.url(),
+        *more,
+    ]
 
 
 def consume(kafka: Any, database: Database, topic: str, *more: object, **options: Any) -> Result:
@@ -84,8 +96,9 @@ def start_consumer(kafka: Any, database: Database, topic: str, *more: object, **
 
 
 DECISIONS = """
-    select partition, log_offset, invoice_id, lsn, op, status, score, rules, features, rule_set, issue_date, filed_at,
-           issuer_id, receiver_id, amount_cents, previous_status, previous_lsn, committed_at
+    select partition, log_offset, invoice_id, lsn, op, status, score, rules, features, rule_set,
+           issue_date, filed_at, issuer_id, receiver_id, amount_cents,
+           previous_status, previous_lsn, committed_at
     from risk.decisions order by partition, log_offset
 """
 # Repetitions come with other offsets after a crash of the connector.
@@ -103,7 +116,9 @@ def effects(database: Database, decisions: str = DECISIONS) -> dict[str, list]:
         "outbox": sorted(
             database.sql("select invoice_id, lsn, from_status, to_status, score from risk.notifications")
         ),
-        "dead letters": list(database.sql("select topic, partition, log_offset, reason from risk.dead_letters order by 2, 3")),
+        "dead letters": list(
+            database.sql("select topic, partition, log_offset, reason from risk.dead_letters order by 2, 3")
+        ),
     }
 
 

@@ -201,7 +201,9 @@ pub struct DlqTopicArgs {
 
     /// Topic of the dead letters
     #[arg(
-        long, env = "DEAD_LETTER_TOPIC", default_value = "postgres.public.invoices.dead-letters",
+        long,
+        env = "DEAD_LETTER_TOPIC",
+        default_value = "postgres.public.invoices.dead-letters",
         value_name = "NAME"
     )]
     pub dead_letter_topic: String,

@@ -2,7 +2,8 @@
 
 use crate::args::DlqTopicArgs;
 use crate::stream::dead_letters::{
-    OFFSET_HEADER, OMITTED_HEADER, PARTITION_HEADER, REASON_HEADER, TOPIC_HEADER, header, header_bytes, read_all,
+    OFFSET_HEADER, OMITTED_HEADER, PARTITION_HEADER, REASON_HEADER, TOPIC_HEADER, header, header_bytes,
+    read_all,
 };
 use crate::stream::kafka;
 use invoices::{Error, Result};
@@ -66,7 +67,8 @@ pub fn replay(args: &DlqTopicArgs) -> Result<Value> {
 
     let topic = args.dead_letter_topic.as_str();
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(failed)?;
-    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
+    let partitions =
+        metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
     let mut list = TopicPartitionList::new();
     for partition in partitions {
         list.add_partition(topic, partition);
@@ -84,7 +86,11 @@ pub fn replay(args: &DlqTopicArgs) -> Result<Value> {
         invoices::task::check_stop()?;
         match consumer.poll(TIMEOUT) {
             Some(Ok(letter)) => {
-                if put_one_back(&consumer, &producer, topic, &letter)? { put_back += 1 } else { omitted += 1 }
+                if put_one_back(&consumer, &producer, topic, &letter)? {
+                    put_back += 1
+                } else {
+                    omitted += 1
+                }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
             Some(Err(error)) => return Err(failed(error)),
@@ -102,9 +108,9 @@ fn put_one_back(
     letter: &BorrowedMessage<'_>,
 ) -> Result<bool> {
     let failed = |error| Error::retry("cannot put a dead letter back").because(error);
-    let origin = header(letter, TOPIC_HEADER).zip(header(letter, PARTITION_HEADER)).and_then(
-        |(topic, partition)| Some((topic, partition.parse::<i32>().ok()?)),
-    );
+    let origin = header(letter, TOPIC_HEADER)
+        .zip(header(letter, PARTITION_HEADER))
+        .and_then(|(topic, partition)| Some((topic, partition.parse::<i32>().ok()?)));
     let origin = origin.filter(|_| header(letter, OMITTED_HEADER).is_none());
     producer.begin_transaction().map_err(failed)?;
     if let Some((origin_topic, partition)) = &origin {
@@ -124,7 +130,8 @@ fn put_one_back(
         tracing::warn!("a letter has no payload: {}", describe(letter));
     }
     let mut next = TopicPartitionList::new();
-    next.add_partition_offset(topic, letter.partition(), Offset::Offset(letter.offset() + 1)).map_err(failed)?;
+    next.add_partition_offset(topic, letter.partition(), Offset::Offset(letter.offset() + 1))
+        .map_err(failed)?;
     let group = consumer.group_metadata().ok_or_else(|| Error::bug("the consumer has no group"))?;
     producer.send_offsets_to_transaction(&next, &group, TIMEOUT).map_err(failed)?;
     producer.commit_transaction(TIMEOUT).map_err(failed)?;

@@ -22,11 +22,13 @@ pub fn stored(store: &Store, invoice_id: i64) -> Result<Value> {
         }
         Ok(())
     })?;
-    let decision = latest.ok_or_else(|| Error::usage(format!("there is no decision on invoice {invoice_id}")))?;
+    let decision =
+        latest.ok_or_else(|| Error::usage(format!("there is no decision on invoice {invoice_id}")))?;
     let row = client
         .query_one("select source from risk.rule_sets where rule_set = $1", &[&decision.rule_set])
         .map_err(|error| failed("cannot read the rule set", error))?;
-    let rules = RuleSet::parse(row.get(0)).map_err(|error| Error::bug("a stored rule set is wrong").because(error))?;
+    let rules = RuleSet::parse(row.get(0))
+        .map_err(|error| Error::bug("a stored rule set is wrong").because(error))?;
     let known = decision.known;
     let explained = Decision {
         invoice: Invoice { issue_date_us: known.issue_date_us, ..known.filed },
@@ -66,7 +68,11 @@ pub fn text(decision: &Decision, rules: &RuleSet) -> String {
         let fired = decision.fired.iter().find(|fired| fired.id == rule.id);
         let condition = rule.when.split_whitespace().collect::<Vec<_>>().join(" ");
         let _ = match fired {
-            Some(fired) => writeln!(text, "  + {:<20} {:>3}  {}\n{:29}{condition}", rule.id, fired.score, fired.reason, ""),
+            Some(fired) => writeln!(
+                text,
+                "  + {:<20} {:>3}  {}\n{:29}{condition}",
+                rule.id, fired.score, fired.reason, ""
+            ),
             None => writeln!(text, "  - {:<20}      {condition}", rule.id),
         };
     }

@@ -104,8 +104,9 @@ pub fn run(args: &Args, path: &Path, task: &Task) -> Result<Value> {
         }
     }
     if let Some(id) = args.explain {
-        let decision = explained
-            .ok_or_else(|| Error::usage(format!("there is no decision on invoice {id} in {}", path.display())))?;
+        let decision = explained.ok_or_else(|| {
+            Error::usage(format!("there is no decision on invoice {id} in {}", path.display()))
+        })?;
         eprint!("{}", explain::text(&decision, &rules.active()));
     }
     flush(&mut output)?;

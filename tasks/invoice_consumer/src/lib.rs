@@ -62,7 +62,9 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
         },
         None => match (&args.from, &args.brokers, &args.decisions, args.explain) {
             (Some(path), ..) => file::run(args, path, task),
-            (None, _, Some(decisions), Some(invoice)) => explain::stored(&Store::new(decisions, "")?, invoice),
+            (None, _, Some(decisions), Some(invoice)) => {
+                explain::stored(&Store::new(decisions, "")?, invoice)
+            }
             (None, Some(brokers), Some(decisions), None) => stream::run(args, brokers, decisions, task),
             _ => Err(Error::usage("say where the events come from: --from FILE, or --brokers HOST:PORT")),
         },

@@ -45,7 +45,8 @@ impl Histogram {
         }
         let count = self.count.load(Ordering::Relaxed);
         let sum = self.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
-        let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+        let _ =
+            writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
     }
 }
 
@@ -191,20 +192,33 @@ impl Metrics {
             ("rebalances", "Assignments and revocations of partitions", &self.rebalances),
             ("partitions_healed", "Partitions that stood still and were fetched again", &self.heals),
             ("rule_reloads_failed", "Changed rule files that were wrong", &self.reloads_failed),
-            ("shadow_differences", "Decisions that the candidate rules make differently", &self.shadow_differences),
+            (
+                "shadow_differences",
+                "Decisions that the candidate rules make differently",
+                &self.shadow_differences,
+            ),
             ("webhook_delivered", "Notifications that the webhook accepted", &self.webhook_delivered),
             ("webhook_failed", "Tries that the webhook did not accept", &self.webhook_failed),
             ("topic_delivered", "Notifications sent to the Kafka topic", &self.topic_delivered),
         ] {
             let value = counter.load(Ordering::Relaxed);
-            let _ = writeln!(text, "# HELP risk_{name}_total {help}\n# TYPE risk_{name}_total counter\nrisk_{name}_total {value}");
+            let _ = writeln!(
+                text,
+                "# HELP risk_{name}_total {help}\n# TYPE risk_{name}_total counter\nrisk_{name}_total {value}"
+            );
         }
-        let _ = writeln!(text, "# HELP risk_decisions_total Decisions by status\n# TYPE risk_decisions_total counter");
+        let _ = writeln!(
+            text,
+            "# HELP risk_decisions_total Decisions by status\n# TYPE risk_decisions_total counter"
+        );
         for (status, count) in Status::ALL.iter().zip(&self.decisions) {
             let count = count.load(Ordering::Relaxed);
             let _ = writeln!(text, "risk_decisions_total{{status=\"{}\"}} {count}", status.name());
         }
-        let _ = writeln!(text, "# HELP risk_rules_fired_total Rules that fired\n# TYPE risk_rules_fired_total counter");
+        let _ = writeln!(
+            text,
+            "# HELP risk_rules_fired_total Rules that fired\n# TYPE risk_rules_fired_total counter"
+        );
         for (rule, count) in self.by_rule.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let rule = rule.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ");
             let _ = writeln!(text, "risk_rules_fired_total{{rule=\"{rule}\"}} {count}");
@@ -212,26 +226,49 @@ impl Metrics {
         for (name, help, value) in [
             ("partitions", "Partitions assigned", self.partitions.load(Ordering::Relaxed)),
             ("businesses", "Businesses in the state", self.businesses.load(Ordering::Relaxed)),
-            ("database_up", "Whether the decisions' database answers", i64::from(self.database_up.load(Ordering::Relaxed))),
+            (
+                "database_up",
+                "Whether the decisions' database answers",
+                i64::from(self.database_up.load(Ordering::Relaxed)),
+            ),
         ] {
-            let _ = writeln!(text, "# HELP risk_{name} {help}\n# TYPE risk_{name} gauge\nrisk_{name} {value}");
+            let _ =
+                writeln!(text, "# HELP risk_{name} {help}\n# TYPE risk_{name} gauge\nrisk_{name} {value}");
         }
-        let _ = writeln!(text, "# HELP risk_lag_messages Messages not yet decided\n# TYPE risk_lag_messages gauge");
+        let _ = writeln!(
+            text,
+            "# HELP risk_lag_messages Messages not yet decided\n# TYPE risk_lag_messages gauge"
+        );
         for (partition, lag) in self.lag.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let _ = writeln!(text, "risk_lag_messages{{partition=\"{partition}\"}} {lag}");
         }
         if let Some(slot) = &*self.slot.lock().unwrap_or_else(PoisonError::into_inner) {
             let lag = slot.lag_bytes.map_or(-1, |lag| lag as i64);
             for (name, help, value) in [
-                ("slot_lag_bytes", "Log that the source keeps for the replication slot; -1 without a slot", lag),
+                (
+                    "slot_lag_bytes",
+                    "Log that the source keeps for the replication slot; -1 without a slot",
+                    lag,
+                ),
                 ("slot_lost", "Whether the slot lost changes", i64::from(slot.is_lost)),
                 ("slot_active", "Whether a connector reads the slot", i64::from(slot.is_active)),
             ] {
-                let _ = writeln!(text, "# HELP risk_{name} {help}\n# TYPE risk_{name} gauge\nrisk_{name} {value}");
+                let _ = writeln!(
+                    text,
+                    "# HELP risk_{name} {help}\n# TYPE risk_{name} gauge\nrisk_{name} {value}"
+                );
             }
         }
-        self.from_commit.write(&mut text, "risk_commit_to_decision_seconds", "Source commit to committed decision");
-        self.from_receipt.write(&mut text, "risk_receipt_to_decision_seconds", "Receipt to committed decision");
+        self.from_commit.write(
+            &mut text,
+            "risk_commit_to_decision_seconds",
+            "Source commit to committed decision",
+        );
+        self.from_receipt.write(
+            &mut text,
+            "risk_receipt_to_decision_seconds",
+            "Receipt to committed decision",
+        );
         text
     }
 }

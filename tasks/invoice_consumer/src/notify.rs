@@ -68,7 +68,8 @@ impl Notifier {
                 Ok(producer) => {
                     let notifier = Arc::clone(&notifier);
                     std::thread::spawn(move || {
-                        notifier.keep("topic_at", move |notifier, rows| notifier.produce_all(&producer, rows));
+                        notifier
+                            .keep("topic_at", move |notifier, rows| notifier.produce_all(&producer, rows));
                     });
                 }
                 Err(error) => tracing::error!("cannot make a Kafka producer: {error}"),
@@ -87,6 +88,10 @@ impl Notifier {
                 Ok(Delivered::Nothing) => {
                     pause = RETRY_FIRST;
                     std::thread::sleep(LOOK_EVERY);
+                }
+                Ok(Delivered::Some) => {
+                    pause = RETRY_FIRST;
+                    std::thread::sleep(pause);
                 }
                 Ok(Delivered::Stuck) => {
                     std::thread::sleep(pause);
@@ -133,7 +138,11 @@ impl Notifier {
         let sql = format!("update risk.notifications set {column} = now() where id = any($1)");
         transaction.execute(&sql, &[&ids]).map_err(doing)?;
         transaction.commit().map_err(doing)?;
-        Ok(if count == notifications.len() { Delivered::All } else { Delivered::Stuck })
+        Ok(match count {
+            0 => Delivered::Stuck,
+            count if count < notifications.len() => Delivered::Some,
+            _ => Delivered::All,
+        })
     }
 
     fn post_all(&self, notifications: &[Notification]) -> usize {
@@ -151,7 +160,13 @@ impl Notifier {
         notifications.iter().take_while(accepted).count()
     }
 
-    fn post(&self, client: &reqwest::Client, url: &str, secret: &[u8], notification: &Notification) -> Result<()> {
+    fn post(
+        &self,
+        client: &reqwest::Client,
+        url: &str,
+        secret: &[u8],
+        notification: &Notification,
+    ) -> Result<()> {
         let time = Utc::now().timestamp();
         let signature = signature(secret, time, &notification.body)?;
         let request = client
@@ -162,9 +177,8 @@ impl Notifier {
             .body(notification.body.clone());
         // The URL may hold a secret, so it is left out of what is said.
         let answer = self.runtime.block_on(request.send());
-        let answer = answer.map_err(|error| {
-            Error::retry("the webhook does not answer").because(error.without_url())
-        })?;
+        let answer = answer
+            .map_err(|error| Error::retry("the webhook does not answer").because(error.without_url()))?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             status => Err(Error::retry(format!("the webhook answers {status}"))),
@@ -207,15 +221,21 @@ impl Notifier {
     }
 }
 
+/// What came of one look at the outbox.
 enum Delivered {
     All,
-    Nothing,
+    /// The target took some and then refused one.
+    Some,
+    /// The target took none of them.
     Stuck,
+    /// There was nothing to deliver, or another consumer delivers.
+    Nothing,
 }
 
 fn notification(row: &postgres::Row) -> Notification {
     let (id, invoice_id): (i64, i64) = (row.get(0), row.get(1));
-    let rules: Vec<Fired> = row.get::<_, Option<&str>>(6).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let rules: Vec<Fired> =
+        row.get::<_, Option<&str>>(6).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let body = json!({
         "id": id,
         "invoice_id": invoice_id,

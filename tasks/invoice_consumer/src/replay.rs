@@ -37,8 +37,9 @@ pub fn run(store: &Store) -> Result<Value> {
         .map_err(|error| failed("cannot read the rule sets", error))?;
     for row in rows {
         let (id, source): (String, String) = (row.get(0), row.get(1));
-        let rules = RuleSet::parse(&source)
-            .map_err(|error| Error::bug(format!("the stored rule set {id} is not valid any more: {error}")))?;
+        let rules = RuleSet::parse(&source).map_err(|error| {
+            Error::bug(format!("the stored rule set {id} is not valid any more: {error}"))
+        })?;
         replay.rule_sets.insert(id, rules);
     }
     stored_decisions(&mut client, None, |stored| {
@@ -52,7 +53,8 @@ pub fn run(store: &Store) -> Result<Value> {
         "rule_sets": replay.rule_sets.len(),
     });
     if replay.differences > 0 {
-        let message = format!("{} of {} decisions come out differently", replay.differences, replay.decisions);
+        let message =
+            format!("{} of {} decisions come out differently", replay.differences, replay.decisions);
         return Err(Error::refused(message).with_facts(facts));
     }
     Ok(facts)
@@ -105,7 +107,12 @@ impl Replay {
             self.differences += 1;
             if self.differences <= LOGGED_MAX {
                 let (partition, offset) = (stored.partition, stored.log_offset);
-                tracing::error!(invoice_id = id, partition, offset, "a decision comes out differently: {difference}");
+                tracing::error!(
+                    invoice_id = id,
+                    partition,
+                    offset,
+                    "a decision comes out differently: {difference}"
+                );
             }
         }
         Ok(())

@@ -48,7 +48,9 @@ impl RuleFiles {
         self.looked = Instant::now();
         for file in [Some(&mut self.active), self.shadow.as_mut()].into_iter().flatten() {
             match file.reload() {
-                Ok(true) => tracing::info!(rule_set = file.set.id, rules = file.set.rules.len(), "rules reloaded"),
+                Ok(true) => {
+                    tracing::info!(rule_set = file.set.id, rules = file.set.rules.len(), "rules reloaded")
+                }
                 Ok(false) => {}
                 Err(error) => {
                     self.reloads_failed += 1;

@@ -61,7 +61,8 @@ impl Slot {
         };
         let sql = "select pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(confirmed_flush_lsn, restart_lsn))::int8, \
             wal_status = 'lost', active from pg_replication_slots where slot_name = $1";
-        let row = client.query_opt(sql, &[&self.name]).map_err(|error| failed("cannot read the slots", error))?;
+        let row =
+            client.query_opt(sql, &[&self.name]).map_err(|error| failed("cannot read the slots", error))?;
         Ok(row.map_or_else(SlotFacts::default, |row| SlotFacts {
             lag_bytes: row.get::<_, Option<i64>>(0).map(|lag| lag.max(0) as u64),
             is_lost: row.get::<_, Option<bool>>(1).unwrap_or(false),

@@ -14,7 +14,10 @@ pub enum Cell<'a> {
     Number(f64),
     Text(Cow<'a, str>),
     /// `{"scale": 2, "value": "<base64>"}`.
-    Scaled { scale: i64, value: Cow<'a, str> },
+    Scaled {
+        scale: i64,
+        value: Cow<'a, str>,
+    },
     Array,
     Object,
 }

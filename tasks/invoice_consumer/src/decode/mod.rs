@@ -15,7 +15,7 @@ use cell::Cell;
 use envelope::{Message, RawRow};
 use invoices::money::MoneyType;
 use invoices::source::ColumnNames;
-use schema::{Schemas, SchemaMemo};
+use schema::{SchemaMemo, Schemas};
 
 /// Amounts are cents of at most 15 digits, so that sums and squares of millions of them are exact.
 pub const CENTS: MoneyType = MoneyType { precision: 15, scale: 2 };
@@ -76,9 +76,8 @@ impl Decoder {
         let op = match message.op.as_deref() {
             Some("t") => return Ok(Event::Nothing(Nothing::Truncation)),
             Some("m") => return Ok(Event::Nothing(Nothing::Message)),
-            Some(letter) => {
-                Op::parse(letter).ok_or_else(|| format!("op {letter:?} is unknown; c, u, d, r, t and m are known"))?
-            }
+            Some(letter) => Op::parse(letter)
+                .ok_or_else(|| format!("op {letter:?} is unknown; c, u, d, r, t and m are known"))?,
             None => return Err("the message is neither a change envelope nor a row of invoices".to_owned()),
         };
         let needed = if op == Op::Delete { message.before.as_ref() } else { message.after.as_ref() };
@@ -94,19 +93,33 @@ impl Decoder {
             Some(row) if op != Op::Delete => Some(self.complete_row(row, schemas, op == Op::Update)?),
             _ => None,
         };
-        Ok(Event::Change(Change { op, invoice_id, after, before, lsn: message.lsn, committed_us: message.committed_us }))
+        Ok(Event::Change(Change {
+            op,
+            invoice_id,
+            after,
+            before,
+            lsn: message.lsn,
+            committed_us: message.committed_us,
+        }))
     }
 
     fn id(&self, row: &RawRow<'_>) -> Result<i64, String> {
         let column = &self.options.columns.invoice_id_column;
         match &row.invoice_id {
-            Some(cell) => cell.integer().map_err(|why| format!("{column} {why}"))?.ok_or(format!("{column} is null")),
+            Some(cell) => {
+                cell.integer().map_err(|why| format!("{column} {why}"))?.ok_or(format!("{column} is null"))
+            }
             None => Err(format!("column {column} is missing")),
         }
     }
 
     /// A new row; a column that an update left out of it may be taken from the old one.
-    fn complete_row(&self, raw: &RawRow<'_>, schemas: Option<&Schemas>, is_update: bool) -> Result<Row, String> {
+    fn complete_row(
+        &self,
+        raw: &RawRow<'_>,
+        schemas: Option<&Schemas>,
+        is_update: bool,
+    ) -> Result<Row, String> {
         let row = self.row(raw, schemas)?;
         let names = &self.options.columns;
         let present = [

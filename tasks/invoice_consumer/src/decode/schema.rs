@@ -40,9 +40,9 @@ impl SchemaMemo {
             self.schemas = Some(Arc::new(meaning(&schema, columns)));
             return (self.payload(text).unwrap_or(text), self.schemas.clone());
         }
-        let schema = serde_json::from_str::<Value>(text).ok().and_then(|mut value| {
-            value.get_mut("schema").map(Value::take)
-        });
+        let schema = serde_json::from_str::<Value>(text)
+            .ok()
+            .and_then(|mut value| value.get_mut("schema").map(Value::take));
         (text, schema.map(|schema| Arc::new(meaning(&schema, columns))))
     }
 

@@ -207,8 +207,13 @@ fn deep_nesting_is_refused_or_skipped_but_never_overflows_the_stack() {
     let deep = "[".repeat(200_000) + &"]".repeat(200_000);
     let skipped = format!(r#"{{"x":{deep},"op":"t"}}"#);
     assert!(decoder().decode(Some(skipped.as_bytes())).is_ok());
-    for text in [format!(r#"{{"op":{deep}}}"#), format!(r#"{{"after":{deep}}}"#), format!(r#"{{"__deleted":{deep}}}"#), format!(r#"{{"schema":{deep},"payload":null}}"#), deep]
-    {
+    for text in [
+        format!(r#"{{"op":{deep}}}"#),
+        format!(r#"{{"after":{deep}}}"#),
+        format!(r#"{{"__deleted":{deep}}}"#),
+        format!(r#"{{"schema":{deep},"payload":null}}"#),
+        deep,
+    ] {
         let _ = decoder().decode(Some(text.as_bytes()));
     }
 }
@@ -233,8 +238,27 @@ fn json_value() -> impl Strategy<Value = Value> {
 }
 
 const KEYS: &[&str] = &[
-    "schema", "payload", "op", "before", "after", "source", "lsn", "ts_ms", "invoice_id", "issue_date", "issuer_id",
-    "receiver_id", "amount_usd", "scale", "value", "__op", "__deleted", "fields", "field", "name", "parameters",
+    "schema",
+    "payload",
+    "op",
+    "before",
+    "after",
+    "source",
+    "lsn",
+    "ts_ms",
+    "invoice_id",
+    "issue_date",
+    "issuer_id",
+    "receiver_id",
+    "amount_usd",
+    "scale",
+    "value",
+    "__op",
+    "__deleted",
+    "fields",
+    "field",
+    "name",
+    "parameters",
 ];
 
 proptest! {

@@ -52,7 +52,8 @@ impl DateUnit {
 pub fn timestamp_us(cell: &Cell<'_>, schema: Option<&str>, unit: Option<DateUnit>) -> Result<i64, String> {
     match cell {
         Cell::Integer(value) => {
-            let unit = schema.and_then(DateUnit::of_schema).or(unit).unwrap_or_else(|| DateUnit::of_size(*value));
+            let unit =
+                schema.and_then(DateUnit::of_schema).or(unit).unwrap_or_else(|| DateUnit::of_size(*value));
             let time = unit.to_us(*value).filter(|us| is_in_calendar(*us));
             time.ok_or_else(|| format!("{value} is outside the years 1 to 9999"))
         }
@@ -124,7 +125,9 @@ mod tests {
         }
         assert!(timestamp_us(&Cell::Null, None, None).is_err());
         assert!(timestamp_us(&Cell::Integer(i64::MAX), Some("io.debezium.time.Timestamp"), None).is_err());
-        assert!(timestamp_us(&Cell::Integer(i64::MAX), Some("io.debezium.time.MicroTimestamp"), None).is_err());
+        assert!(
+            timestamp_us(&Cell::Integer(i64::MAX), Some("io.debezium.time.MicroTimestamp"), None).is_err()
+        );
     }
 
     proptest! {

@@ -2,8 +2,7 @@
 //! (F. Benford, 1938; M. Nigrini, 2012, for its use in auditing). Integers only.
 
 /// log10(1 + 1/d) in millionths, d from 1 to 9; they add up to one.
-const FREQUENCIES: [i128; 9] =
-    [301_030, 176_091, 124_939, 96_910, 79_181, 66_947, 57_992, 51_153, 45_757];
+const FREQUENCIES: [i128; 9] = [301_030, 176_091, 124_939, 96_910, 79_181, 66_947, 57_992, 51_153, 45_757];
 const MILLION: i128 = 1_000_000;
 /// Fewer invoices say nothing.
 const HISTORY_MIN: i128 = 100;

@@ -121,7 +121,8 @@ impl Compiler<'_> {
                 Ok((Node::Constant(i64::from(value.into_inner())), Type::Bool))
             }
             Expr::Literal(LiteralValue::Double(_)) => {
-                Err(self.mistake(node, "there are no decimals here; amounts are in cents, ratios in hundredths"))
+                Err(self
+                    .mistake(node, "there are no decimals here; amounts are in cents, ratios in hundredths"))
             }
             Expr::Ident(name) => match position(name) {
                 Some(index) if MEANINGS[index].unit == Unit::Flag => Ok((Node::Feature(index), Type::Bool)),
@@ -129,7 +130,8 @@ impl Compiler<'_> {
                 None => Err(self.mistake(node, format!("there is no feature {name}{}", nearest(name)))),
             },
             Expr::Call(call) if call.target.is_none() => self.call(node, call),
-            _ => Err(self.mistake(node, "only features, whole numbers, operators and `in [numbers]` are supported")),
+            _ => Err(self
+                .mistake(node, "only features, whole numbers, operators and `in [numbers]` are supported")),
         }
     }
 
@@ -229,7 +231,9 @@ fn nearest(name: &str) -> String {
         front + other.bytes().rev().zip(name.bytes().rev()).take_while(alike).count()
     };
     let best = MEANINGS.iter().map(|meaning| meaning.name).max_by_key(|other| common(other));
-    best.filter(|other| common(other) >= 3).map(|other| format!("; did you mean {other}?")).unwrap_or_default()
+    best.filter(|other| common(other) >= 3)
+        .map(|other| format!("; did you mean {other}?"))
+        .unwrap_or_default()
 }
 
 impl Node {

@@ -88,8 +88,15 @@ impl RuleSet {
             let when = rule.when.value().trim().to_owned();
             rules.push(Rule { id: id.to_owned(), score: rule.score, when, condition, reason });
         }
-        let id = openssl::sha::sha256(text.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { id, text: text.to_owned(), review_from: file.review_from, block_from: file.block_from, rules })
+        let id =
+            openssl::sha::sha256(text.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self {
+            id,
+            text: text.to_owned(),
+            review_from: file.review_from,
+            block_from: file.block_from,
+            rules,
+        })
     }
 
     /// Sums the scores of the rules that fire, 100 at most. A rule that can't be computed (overflow,

@@ -91,7 +91,8 @@ impl Batch {
         for fired in &decision.fired {
             *self.by_rule.entry(fired.id.clone()).or_default() += 1;
         }
-        let rules = (!decision.fired.is_empty()).then(|| serde_json::to_string(&decision.fired).unwrap_or_default());
+        let rules =
+            (!decision.fired.is_empty()).then(|| serde_json::to_string(&decision.fired).unwrap_or_default());
         self.add_row(decision, receipt, rules.as_deref());
         self.changes.add(decision);
         if let Some((before, after)) = decision.status_change() {

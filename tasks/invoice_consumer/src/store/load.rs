@@ -92,7 +92,8 @@ fn known(row: &Row) -> Result<Known> {
         },
         issue_date_us: micros(row.get(1)),
         lsn: row.get::<_, i64>(6) as u64,
-        status: Status::parse(status).ok_or_else(|| Error::bug(format!("a decision has the status {status:?}")))?,
+        status: Status::parse(status)
+            .ok_or_else(|| Error::bug(format!("a decision has the status {status:?}")))?,
     })
 }
 
@@ -135,7 +136,8 @@ pub fn stored_decisions(
         let features: Vec<i64> = row.get(13);
         let rules: Option<&str> = row.get(12);
         let op: &str = row.get(10);
-        let wrong = |what: &str| Error::bug(format!("a stored decision has {what} that this version can't read"));
+        let wrong =
+            |what: &str| Error::bug(format!("a stored decision has {what} that this version can't read"));
         see(StoredDecision {
             known: known(&row)?,
             partition: row.get(8),

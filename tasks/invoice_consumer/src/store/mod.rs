@@ -38,7 +38,9 @@ impl Store {
 
     pub fn connect(&self) -> Result<Client> {
         let mut client = self.url.connect()?;
-        client.batch_execute("set application_name = 'invoice_consumer'").map_err(|error| failed("cannot connect", error))?;
+        client
+            .batch_execute("set application_name = 'invoice_consumer'")
+            .map_err(|error| failed("cannot connect", error))?;
         Ok(client)
     }
 

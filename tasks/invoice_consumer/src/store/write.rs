@@ -59,7 +59,11 @@ impl Store {
         }
         let sql = "select next_offset from risk.stream_offsets where topic = $1 and partition = $2";
         let row = transaction.query_opt(sql, &[&self.topic, &partition]).map_err(doing)?;
-        Ok(if row.is_some_and(|row| row.get::<_, i64>(0) == to) { Stepped::Before } else { Stepped::Elsewhere })
+        Ok(if row.is_some_and(|row| row.get::<_, i64>(0) == to) {
+            Stepped::Before
+        } else {
+            Stepped::Elsewhere
+        })
     }
 
     fn write_rows(&self, transaction: &mut Transaction<'_>, batch: &Sealed) -> Result<()> {
@@ -106,5 +110,9 @@ fn copy(transaction: &mut Transaction<'_>, target: &str, rows: &[u8]) -> Result<
 
 /// The encoder is ours, so rows that the database refuses are a bug, not bad data.
 fn unexpected(error: Error) -> Error {
-    if error.kind() == Kind::Refused { Error::bug("the database refuses the decisions").because(error) } else { error }
+    if error.kind() == Kind::Refused {
+        Error::bug("the database refuses the decisions").because(error)
+    } else {
+        error
+    }
 }

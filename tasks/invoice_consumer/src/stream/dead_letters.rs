@@ -118,7 +118,11 @@ impl DeadLetters {
 
 impl Desk {
     fn send(
-        &mut self, topic: &str, letter: &Letter<'_>, payload: Option<&[u8]>, omitted: bool,
+        &mut self,
+        topic: &str,
+        letter: &Letter<'_>,
+        payload: Option<&[u8]>,
+        omitted: bool,
     ) -> std::result::Result<(), KafkaError> {
         self.producer.begin_transaction()?;
         let done = self.send_in_transaction(topic, letter, payload, omitted);
@@ -130,7 +134,11 @@ impl Desk {
     }
 
     fn send_in_transaction(
-        &mut self, topic: &str, letter: &Letter<'_>, payload: Option<&[u8]>, omitted: bool,
+        &mut self,
+        topic: &str,
+        letter: &Letter<'_>,
+        payload: Option<&[u8]>,
+        omitted: bool,
     ) -> std::result::Result<(), KafkaError> {
         let (partition, offset) = (letter.partition.to_string(), letter.offset.to_string());
         let mut headers = OwnedHeaders::new()
@@ -176,8 +184,12 @@ pub fn read_all(
         .set("allow.auto.create.topics", "false");
     let consumer: BaseConsumer = config.create().map_err(failed)?;
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(failed)?;
-    let partitions: Vec<i32> =
-        metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+    let partitions: Vec<i32> = metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+        .map(|partition| partition.id())
+        .collect();
     let mut list = TopicPartitionList::new();
     for partition in &partitions {
         list.add_partition_offset(topic, *partition, Offset::Beginning).map_err(failed)?;
@@ -190,7 +202,11 @@ pub fn read_all(
             Some(Ok(message)) => see(&message)?,
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
             Some(Err(error)) => return Err(failed(error)),
-            None => return Err(Error::retry(format!("cannot read the topic {topic}: the broker does not answer"))),
+            None => {
+                return Err(Error::retry(format!(
+                    "cannot read the topic {topic}: the broker does not answer"
+                )));
+            }
         }
     }
     Ok(())

@@ -97,7 +97,11 @@ impl ConsumerContext for Context {
             shared.rebalances += 1;
             for partition in partitions {
                 shared.changed.insert(partition);
-                if gained { shared.assigned.insert(partition) } else { shared.assigned.remove(&partition) };
+                if gained {
+                    shared.assigned.insert(partition)
+                } else {
+                    shared.assigned.remove(&partition)
+                };
             }
         });
     }
@@ -129,7 +133,11 @@ pub fn config(brokers: &str, file: Option<&Path>) -> Result<ClientConfig> {
 ///
 /// # Errors
 /// Configuration: settings that librdkafka doesn't accept.
-pub fn consumer(mut config: ClientConfig, group: &str, instance: Option<&str>) -> Result<Arc<BaseConsumer<Context>>> {
+pub fn consumer(
+    mut config: ClientConfig,
+    group: &str,
+    instance: Option<&str>,
+) -> Result<Arc<BaseConsumer<Context>>> {
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")

@@ -27,10 +27,10 @@ use dead_letters::{DeadLetters, Letter, SharedConsumer};
 use invoices::task::Task;
 use invoices::{Error, Kind, Result, failpoint};
 use postgres::Client;
+use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::Offset;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -97,7 +97,8 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
         tracing::info!("serving /metrics, /health and /ready on {bound}");
     }
     if let Some(source) = &args.service.slot_source {
-        Slot::new(source, &args.service.slot_name, args.service.slot_lag_bytes_max)?.watch(Arc::clone(&metrics));
+        Slot::new(source, &args.service.slot_name, args.service.slot_lag_bytes_max)?
+            .watch(Arc::clone(&metrics));
     }
     notifier(args, &store, &metrics, &config, task)?.start();
     let consumer = kafka::consumer(config, &args.service.group, args.service.instance.as_deref())?;
@@ -131,19 +132,26 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
     kafka::leave(consumer);
     outcome?;
     if !is_written {
-        return Err(Error::retry("the database did not take the last decisions; they will be made again").with_facts(totals));
+        return Err(Error::retry("the database did not take the last decisions; they will be made again")
+            .with_facts(totals));
     }
     Ok(totals)
 }
 
 fn notifier(
-    args: &Args, store: &Store, metrics: &Arc<Metrics>, config: &rdkafka::ClientConfig, task: &Task,
+    args: &Args,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+    config: &rdkafka::ClientConfig,
+    task: &Task,
 ) -> Result<Notifier> {
     let secret = std::env::var("WEBHOOK_SECRET").ok().filter(|secret| !secret.is_empty());
     let webhook = match (&args.service.webhook_url, secret) {
         (Some(url), Some(secret)) => Some((url.clone(), secret.into_bytes())),
         (Some(_), None) => {
-            return Err(Error::config("set WEBHOOK_SECRET in the environment: the webhook's requests are signed with it"));
+            return Err(Error::config(
+                "set WEBHOOK_SECRET in the environment: the webhook's requests are signed with it",
+            ));
         }
         (None, _) => None,
     };
@@ -194,7 +202,9 @@ impl Service<'_> {
                     wait = Duration::ZERO;
                 }
                 Some(Err(error)) => {
-                    if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition) {
+                    if error.rdkafka_error_code()
+                        == Some(rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition)
+                    {
                         tracing::warn!("the topic {} does not exist yet", self.args.topic);
                     } else {
                         tracing::warn!("Kafka: {error}");
@@ -233,7 +243,10 @@ impl Service<'_> {
                             let verdict = Verdict { score: decision.score, status: decision.status, fired };
                             self.rules.compare(change.invoice_id, &decision.features, &verdict);
                             let decided_us = now_us();
-                            batch.add(&decision, Receipt { partition: number, offset, received_us, decided_us });
+                            batch.add(
+                                &decision,
+                                Receipt { partition: number, offset, received_us, decided_us },
+                            );
                             None
                         }
                         Outcome::Duplicate => {
@@ -337,7 +350,8 @@ impl Service<'_> {
     }
 
     fn seek(&mut self, partition: i32, offset: i64) {
-        let done = self.consumer.seek(&self.args.topic, partition, Offset::Offset(offset), Duration::from_secs(5));
+        let done =
+            self.consumer.seek(&self.args.topic, partition, Offset::Offset(offset), Duration::from_secs(5));
         self.at_end.remove(&partition);
         if let Err(error) = done {
             // The partition is loaded and sought again with its next message.
@@ -496,13 +510,16 @@ impl Service<'_> {
         self.looked = Instant::now();
         let context = self.consumer.context();
         let (assigned, ends) = (context.assigned(), context.ends());
-        let businesses = self.partitions.values().map(|partition| partition.loaded.engine.state.businesses()).sum();
+        let businesses =
+            self.partitions.values().map(|partition| partition.loaded.engine.state.businesses()).sum();
         self.metrics.turned(context.rebalances(), assigned.len(), businesses);
         self.metrics.rules(self.rules.reloads_failed, self.rules.differences);
         let mut lag = BTreeMap::new();
         let mut heal = Vec::new();
         for number in assigned {
-            let (Some(end), Some(partition)) = (ends.get(&number), self.partitions.get(&number)) else { continue };
+            let (Some(end), Some(partition)) = (ends.get(&number), self.partitions.get(&number)) else {
+                continue;
+            };
             let position = partition.loaded.next_offset;
             lag.insert(number, (end - position).max(0));
             // At the end of what can be read, the rest is transaction markers.
@@ -510,7 +527,9 @@ impl Service<'_> {
             match self.watchdog.look(self.looked, number, position, end) {
                 Some(Remedy::Seek) => heal.push((number, position)),
                 Some(Remedy::GiveUp) => {
-                    return Err(Error::retry(format!("partition {number} stands still at offset {position}")));
+                    return Err(Error::retry(format!(
+                        "partition {number} stands still at offset {position}"
+                    )));
                 }
                 None => {}
             }

@@ -112,7 +112,8 @@ struct Thread {
 impl Thread {
     fn run(mut self, batches: &Receiver<(u64, Sealed)>) {
         while let Ok((generation, batch)) = batches.recv() {
-            let is_overtaken = self.progress.state().fenced_generation.is_some_and(|fenced| generation <= fenced);
+            let is_overtaken =
+                self.progress.state().fenced_generation.is_some_and(|fenced| generation <= fenced);
             let written = if is_overtaken { Ok(Written::Fenced) } else { self.write(&batch) };
             let mut state = self.progress.state();
             match written {

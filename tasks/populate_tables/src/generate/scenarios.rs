@@ -229,7 +229,8 @@ impl Planter {
                 for _ in 0..150 {
                     let scale = 10_i64.pow(self.between(3, 6) as u32);
                     let amount = self.between(1, 10) * scale + self.between(0, scale);
-                    let (receiver, date) = (self.business_but(&[issuer]), start + self.between(0, 30 * DAY_US));
+                    let (receiver, date) =
+                        (self.business_but(&[issuer]), start + self.between(0, 30 * DAY_US));
                     self.add(label, date, issuer, receiver, amount);
                 }
             }
@@ -262,7 +263,8 @@ impl Planter {
     fn history(&mut self, end: i64, days: i64, count: i64, issuer: i64, amount_max: i64) {
         for _ in 0..count {
             let date = end - self.between(0, days * DAY_US);
-            let (receiver, amount) = (self.business_but(&[issuer]), self.between(amount_max / 10, amount_max));
+            let (receiver, amount) =
+                (self.business_but(&[issuer]), self.between(amount_max / 10, amount_max));
             self.rows.push((row(date, issuer, receiver, amount), None));
         }
     }
@@ -323,8 +325,12 @@ mod tests {
         assert!(rows.is_sorted_by_key(|(invoice, _)| invoice.issue_date_us));
         assert!(rows.iter().map(|(invoice, _)| invoice.invoice_id).eq(11..11 + rows.len() as i64));
         for typology in Typology::ALL {
-            let mut cases: Vec<u64> =
-                rows.iter().filter_map(|(_, label)| *label).filter(|label| label.typology == typology).map(|label| label.case).collect();
+            let mut cases: Vec<u64> = rows
+                .iter()
+                .filter_map(|(_, label)| *label)
+                .filter(|label| label.typology == typology)
+                .map(|label| label.case)
+                .collect();
             cases.sort_unstable();
             cases.dedup();
             assert_eq!(cases.len(), 4, "{typology:?}");
