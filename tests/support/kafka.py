@@ -108,6 +108,11 @@ class Kafka(Server):
         admin.create_topics([topic])[name].result(30)
         return name
 
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with all that is in it."""
+        admin = self.admin
+        admin.delete_topics([name])[name].result(30)
+
     def configure_topic(self, name: str, **config: str) -> None:
         """Replace the settings of a topic."""
         resource = ConfigResource("TOPIC", name)

@@ -2,7 +2,7 @@
 //! id is the partition's: a consumer that takes the partition over fences off the one before, looks
 //! which letters are there already, and sends only those that are not. So each is there once.
 
-use super::kafka::{Context, MESSAGE_BYTES_MAX};
+use super::kafka::MESSAGE_BYTES_MAX;
 use invoices::{Error, Result, failpoint};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -11,7 +11,6 @@ use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,7 +98,7 @@ impl DeadLetters {
         config
             .set("transactional.id", format!("{}/{topic}/{partition}/dead-letters", self.group))
             .set("transaction.timeout.ms", "10000")
-            .set("message.timeout.ms", "8000")
+            .set("message.timeout.ms", "5000")
             .set("linger.ms", "0");
         let producer: BaseProducer = config.create().map_err(failed)?;
         producer.init_transactions(TIMEOUT).map_err(failed)?;
@@ -224,6 +223,3 @@ pub fn header_bytes<M: Message>(message: &M, name: &str) -> Option<Vec<u8>> {
     let headers = message.headers()?;
     headers.iter().find(|header| header.key == name)?.value.map(<[u8]>::to_vec)
 }
-
-/// Only for the type of the consumers that share the context.
-pub type SharedConsumer = Arc<BaseConsumer<Context>>;

@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Largest message that is taken from or put into a topic, bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// A consumer that several threads use.
+pub type SharedConsumer = Arc<BaseConsumer<Context>>;
+
 /// What the client calls back with.
 #[derive(Default)]
 pub struct Context {
@@ -133,11 +136,7 @@ pub fn config(brokers: &str, file: Option<&Path>) -> Result<ClientConfig> {
 ///
 /// # Errors
 /// Configuration: settings that librdkafka doesn't accept.
-pub fn consumer(
-    mut config: ClientConfig,
-    group: &str,
-    instance: Option<&str>,
-) -> Result<Arc<BaseConsumer<Context>>> {
+pub fn consumer(mut config: ClientConfig, group: &str, instance: Option<&str>) -> Result<SharedConsumer> {
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
@@ -164,7 +163,7 @@ pub fn consumer(
 
 /// Gives up partitions and leaves the group. Dropping a consumer can hang (librdkafka's bug tracker
 /// knows several ways), so it is left to the end of the process.
-pub fn leave(consumer: Arc<BaseConsumer<Context>>) {
+pub fn leave(consumer: SharedConsumer) {
     consumer.unsubscribe();
     let _ = consumer.poll(std::time::Duration::from_millis(200));
     std::mem::forget(consumer);
