@@ -141,8 +141,8 @@ impl Batch {
     }
 
     /// Encodes what is still in rows; called once, by the thread that decided.
-    pub fn seal(self) -> Sealed {
-        Sealed {
+    pub fn seal(self) -> Box<Sealed> {
+        Box::new(Sealed {
             decisions: self.decisions.finish(),
             notifications: self.notifications.finish(),
             changes: self.changes.encode(),
@@ -156,7 +156,7 @@ impl Batch {
             times_us: self.times_us,
             by_status: self.by_status,
             by_rule: self.by_rule,
-        }
+        })
     }
 }
 

@@ -443,7 +443,7 @@ impl Service<'_> {
     }
 
     /// Hands a batch over; while the writer is busy the group hears that this consumer lives.
-    fn hand_over(&mut self, batch: Sealed) -> Result<()> {
+    fn hand_over(&mut self, batch: Box<Sealed>) -> Result<()> {
         let mut batch = batch;
         loop {
             match self.writer.try_send(batch) {

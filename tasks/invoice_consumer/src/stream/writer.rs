@@ -1,12 +1,12 @@
 //! The thread that writes batches, one after the other, while the next one is decided. It tries until
 //! the database answers; what it can't write is not lost, because offsets move with the decisions.
 
-use super::kafka::Context;
+use super::kafka::SharedConsumer;
 use crate::metrics::Metrics;
 use crate::store::{Sealed, Store, Written};
 use invoices::{Error, Kind, Result};
 use postgres::Client;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ const QUEUED_MAX: usize = 2;
 
 /// Hands batches to the writing thread.
 pub struct Writer {
-    sender: SyncSender<(u64, Sealed)>,
+    sender: SyncSender<(u64, Box<Sealed>)>,
     progress: Arc<Progress>,
     /// Batches of an older generation were decided on a state that another consumer has overtaken.
     generation: u64,
@@ -60,7 +60,7 @@ impl Progress {
 }
 
 impl Writer {
-    pub fn start(store: Store, consumer: Arc<BaseConsumer<Context>>, metrics: Arc<Metrics>) -> Self {
+    pub fn start(store: Store, consumer: SharedConsumer, metrics: Arc<Metrics>) -> Self {
         let (sender, receiver) = sync_channel(QUEUED_MAX);
         let progress = Arc::new(Progress::default());
         let thread = Thread { store, consumer, metrics, progress: Arc::clone(&progress), client: None };
@@ -73,7 +73,7 @@ impl Writer {
     }
 
     /// Hands a batch over, or back when the queue is full.
-    pub fn try_send(&self, batch: Sealed) -> std::result::Result<(), Sealed> {
+    pub fn try_send(&self, batch: Box<Sealed>) -> std::result::Result<(), Box<Sealed>> {
         self.progress.state().pending += 1;
         match self.sender.try_send((self.generation, batch)) {
             Ok(()) => Ok(()),
@@ -103,14 +103,14 @@ impl Writer {
 
 struct Thread {
     store: Store,
-    consumer: Arc<BaseConsumer<Context>>,
+    consumer: SharedConsumer,
     metrics: Arc<Metrics>,
     progress: Arc<Progress>,
     client: Option<Client>,
 }
 
 impl Thread {
-    fn run(mut self, batches: &Receiver<(u64, Sealed)>) {
+    fn run(mut self, batches: &Receiver<(u64, Box<Sealed>)>) {
         while let Ok((generation, batch)) = batches.recv() {
             let is_overtaken =
                 self.progress.state().fenced_generation.is_some_and(|fenced| generation <= fenced);
