@@ -176,7 +176,8 @@ impl Notifier {
             .header("X-Signature", format!("t={time},v1={signature}"))
             .body(notification.body.clone());
         // The URL may hold a secret, so it is left out of what is said.
-        let answer = self.runtime.block_on(request.send());
+        // The request's timeout is made inside the runtime.
+        let answer = self.runtime.block_on(async { request.send().await });
         let answer = answer
             .map_err(|error| Error::retry("the webhook does not answer").because(error.without_url()))?;
         match answer.status() {
