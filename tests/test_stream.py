@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.error import HTTPError
@@ -108,7 +109,7 @@ def test_rules_are_reloaded_when_the_file_changes(
 class Webhook(BaseHTTPRequestHandler):
     """Refuse every third request; remember the others."""
 
-    seen: ClassVar[list[tuple[dict, bytes]]] = []
+    seen: ClassVar[list[tuple[Message, bytes]]] = []
     tries = 0
 
     def do_POST(self) -> None:
@@ -116,10 +117,11 @@ class Webhook(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         type(self).tries += 1
         refused = type(self).tries % 3 == 1
+        if not refused:
+            # Before the answer, or the next request could be noted first.
+            self.seen.append((self.headers, body))
         self.send_response(503 if refused else 204)
         self.end_headers()
-        if not refused:
-            self.seen.append((dict(self.headers), body))
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
