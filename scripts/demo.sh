@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The batch path on an embedded database and a local lake: no service, no Docker.
+# The batch path on an embedded database and a local lake, and the stream's decisions on a file of
+# change events: no service, no Docker.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh build
@@ -34,6 +35,16 @@ step query_source
 step aggregate_by_business
 step write_partitioned_parquet
 
+# The stream's engine over a file of change events, planted frauds among them.
+if [ ! -f "$DEMO/events.jsonl" ]; then
+    SOURCE_URL="sqlite:$DEMO/stream.db" populate_tables --customers 400 --invoices 20000 --seed 42 \
+        --until "$AS_OF" --months 12 --scenarios --labels "$DEMO/labels.csv" --events "$DEMO/events.jsonl" \
+        >"$DEMO/events.json"
+fi
+printf '\n'
+bold "$ invoice_consumer --from demo/events.jsonl"
+invoice_consumer --from "$DEMO/events.jsonl" >"$DEMO/decisions.jsonl"
+
 printf '\n'
 inspect_lake top --limit 8 >"$DEMO/inspect_lake.json"
 
@@ -48,7 +59,12 @@ cat <<EOF
              invoice_by_business/issue_date_yearmonth=…/business_id=…/part-0.parquet
              business_last_n_months/as_of=…/months=12/part-0.parquet
 
-Next: compare source and lake, month by month
+  stream   demo/events.jsonl, demo/decisions.jsonl, demo/labels.csv (the planted frauds)
+
+Next: why was an invoice blocked?
+  $CARGO_TARGET_DIR/release/invoice_consumer --from demo/events.jsonl --explain \\
+      \$(grep -m1 '"status":"block"' demo/decisions.jsonl | grep -o '"invoice_id":[0-9]*' | cut -d: -f2)
+Or compare source and lake, month by month
   $CARGO_TARGET_DIR/release/inspect_lake verify --source sqlite:demo/invoices.db \\
       --lake file://$DEMO/lake --as-of $AS_OF --months 12
 EOF

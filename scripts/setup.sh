@@ -3,7 +3,7 @@
 # a second run takes well under a second and asks no package registry.
 #
 #   scripts/setup.sh build   what `cargo build` needs
-#   scripts/setup.sh test    build, and the servers, peers and readers of the tests
+#   scripts/setup.sh test    build, and the servers, peers and readers of the tests (Kafka by Maven)
 #   scripts/setup.sh deny    build, and cargo-deny
 #   scripts/setup.sh bench   test, and GNU time and the JDBC driver for the PySpark peer
 set -euo pipefail
@@ -17,6 +17,7 @@ MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 POSTGRES_JDBC_VERSION=42.7.8
 CARGO_DENY_VERSION=0.20.2
 COMPOSE_VERSION=v2.40.3
+DEBEZIUM_VERSION=3.6.0.Final
 mkdir -p "$TOOLS/bin"
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -176,6 +177,23 @@ postgres_jdbc() {
         "-DoutputDirectory=$TOOLS/jars" >&2
 }
 
+# A broker, Connect and Debezium as jars; there is no image to pull and no distribution on Maven.
+kafka() {
+    local home="$TOOLS/kafka" wanted
+    wanted=$(cat scripts/kafka/pom.xml <(echo "$DEBEZIUM_VERSION") | sha256sum)
+    [ "$(cat "$home/.version" 2>/dev/null)" != "$wanted" ] || return 0
+    have mvn || apt_install maven
+    say "fetching Kafka and Debezium $DEBEZIUM_VERSION with Maven"
+    rm -rf "$home"
+    mkdir -p "$home/plugins"
+    mvn --quiet --batch-mode -Dstyle.color=never --file scripts/kafka/pom.xml dependency:copy-dependencies \
+        "-DoutputDirectory=$home/libs" >&2
+    mvn --quiet --batch-mode -Dstyle.color=never dependency:copy "-DoutputDirectory=$home" \
+        "-Dartifact=io.debezium:debezium-connector-postgres:$DEBEZIUM_VERSION:tar.gz:plugin" >&2
+    tar -xzf "$home/debezium-connector-postgres-$DEBEZIUM_VERSION-plugin.tar.gz" -C "$home/plugins"
+    echo "$wanted" >"$home/.version"
+}
+
 for_build() {
     build_packages
     rust
@@ -188,6 +206,7 @@ for_test() {
     airflow_packages
     minio
     compose
+    kafka
 }
 
 for_bench() {

@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
 
-FAILPOINT_BINARIES=(populate_tables query_source aggregate_by_business write_partitioned_parquet inspect_lake)
+FAILPOINT_BINARIES=(populate_tables query_source aggregate_by_business write_partitioned_parquet inspect_lake invoice_consumer)
 
 step() { printf '\n== %s\n' "$*" >&2; }
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.kafka import Kafka
 from support.services import Bucket, Database, Minio, Postgres
 from support.stack import Stack
 
@@ -41,6 +42,13 @@ def database(postgres: Postgres) -> Iterator[Database]:
 def bucket(minio: Minio) -> Bucket:
     """Give each test an empty bucket of its own."""
     return minio.bucket()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """One Kafka broker for the whole session."""
+    with Kafka() as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

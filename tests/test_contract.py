@@ -19,6 +19,7 @@ TASKS = (
     "aggregate_by_business",
     "write_partitioned_parquet",
     "inspect_lake",
+    "invoice_consumer",
 )
 WINDOW = ("--as-of", "2026-01-31", "--months", "3")
 
@@ -27,7 +28,7 @@ WINDOW = ("--as-of", "2026-01-31", "--months", "3")
 def test_help_teaches_with_examples_and_completions_are_printed(task: str) -> None:
     text = subprocess.run([binary(task), "--help"], capture_output=True, text=True, check=True)
     assert "Examples:" in text.stdout
-    assert "[env: LAKE_URL" in text.stdout or task in ("populate_tables", "inspect_lake")
+    assert "[env: LAKE_URL" in text.stdout or task in ("populate_tables", "inspect_lake", "invoice_consumer")
     shell = [binary(task), "--completions", "bash"]
     script = subprocess.run(shell, capture_output=True, text=True, check=True)
     assert f"_{task}" in script.stdout

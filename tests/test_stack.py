@@ -64,19 +64,19 @@ def test_database_roles_can_do_no_more_than_they_should(stack: Stack) -> None:
         reader.execute("set default_transaction_read_only = off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute("delete from invoices")
-    with stack.connect("invoice_cdc") as cdc:
-        cdc.execute("select 1 from invoices limit 1")
+    with stack.connect("invoice_capture") as capture:
+        capture.execute("select 1 from invoices limit 1")
         for forbidden in (
             "select 1 from customers",
             "delete from invoices",
-            "drop publication invoice_changes",
+            "drop publication invoice_platform",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                cdc.execute(forbidden)
+                capture.execute(forbidden)
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
         stack.connect("invoice_reader", "airflow")
     published = stack.sql(
-        "select tablename from pg_publication_tables where pubname = 'invoice_changes' order by 1"
+        "select tablename from pg_publication_tables where pubname = 'invoice_platform' order by 1"
     )
     assert published == [("debezium_heartbeat",), ("invoices",)]
     roles = "select rolname from pg_roles where rolsuper and rolcanlogin"

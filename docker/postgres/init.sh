@@ -11,14 +11,14 @@ done
 psql -v ON_ERROR_STOP=1 --no-psqlrc -q <<'SQL'
 \getenv reader INVOICE_READER_PASSWORD
 \getenv writer INVOICE_WRITER_PASSWORD
-\getenv cdc INVOICE_CDC_PASSWORD
+\getenv capture INVOICE_CAPTURE_PASSWORD
 \getenv airflow AIRFLOW_DB_PASSWORD
 alter role invoice_reader password :'reader';
 alter role invoice_writer password :'writer';
-alter role invoice_cdc password :'cdc';
+alter role invoice_capture password :'capture';
 create role airflow login password :'airflow';
 create database airflow owner airflow;
 revoke connect, temporary on database invoices from public;
 revoke connect on database airflow from public;
-grant connect on database invoices to invoice_reader, invoice_writer, invoice_cdc;
+grant connect on database invoices to invoice_reader, invoice_writer, invoice_capture;
 SQL

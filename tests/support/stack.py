@@ -137,7 +137,7 @@ class Stack:
             "airflow": "AIRFLOW_DB_PASSWORD",
             "invoice_reader": "INVOICE_READER_PASSWORD",
             "invoice_writer": "INVOICE_WRITER_PASSWORD",
-            "invoice_cdc": "INVOICE_CDC_PASSWORD",
+            "invoice_capture": "INVOICE_CAPTURE_PASSWORD",
         }[role]
         return psycopg.connect(
             host="127.0.0.1", port=self.env["POSTGRES_PORT"], user=role, dbname=database,

@@ -1,5 +1,6 @@
 //! Flags and help of `populate_tables`.
 
+use crate::generate::DAYS_MIN;
 use chrono::{Datelike, NaiveDate};
 use clap::{Parser, ValueEnum};
 use invoices::task::args::{MONTHS_MAX, parse_date};
@@ -22,6 +23,9 @@ Examples:
                     --invoices 10000000 --seed 7 --until 2026-01-31
   The table grows: February's invoices, after the highest id there is:
     populate_tables … --customers 10000 --invoices 400000 --until 2026-02-28 --months 1
+  Labelled cases of fraud in realistic traffic, and all of it as change events:
+    populate_tables … --customers 2000 --invoices 100000 --until 2026-01-31 --scenarios \\
+                    --labels labels.csv --events events.jsonl
   Real invoices from files (columns by header name, in any order; empty means unknown):
     populate_tables … --customers-csv customers.csv --invoices-csv invoices.csv
 
@@ -75,6 +79,18 @@ pub struct Args {
     #[arg(long, env = "DATES", value_enum, default_value_t = DateOrder::FollowIds)]
     pub dates: DateOrder,
 
+    /// Plant labelled cases of fraud among the generated invoices, on top of their number; needs a year
+    #[arg(long, env = "SCENARIOS")]
+    pub scenarios: bool,
+
+    /// Write the labels of the planted cases here; columns invoice_id,case,typology
+    #[arg(long, env = "LABELS", value_name = "FILE", requires = "scenarios")]
+    pub labels: Option<PathBuf>,
+
+    /// Write every generated invoice here too, as the change event that Debezium would send
+    #[arg(long, env = "EVENTS", value_name = "FILE")]
+    pub events: Option<PathBuf>,
+
     /// Load these customers first; header customer_id,customer_name
     #[arg(long, env = "CUSTOMERS_CSV", value_name = "FILE")]
     pub customers_csv: Option<PathBuf>,
@@ -109,7 +125,15 @@ impl Args {
     /// Usage errors.
     pub fn check(&self) -> Result<()> {
         if self.invoices.unwrap_or(0) > 0 {
-            self.first_and_last_day()?;
+            let (first, last) = self.first_and_last_day()?;
+            if self.scenarios && (last - first).num_days() < DAYS_MIN {
+                return Err(Error::usage(format!(
+                    "--scenarios needs {DAYS_MIN} days of invoices or more; use --months 12"
+                )));
+            }
+        }
+        if self.scenarios && self.dates == DateOrder::Random {
+            return Err(Error::usage("--scenarios needs dates that follow ids, without --dates random"));
         }
         Ok(())
     }

@@ -2,8 +2,9 @@
 //! is generated.
 
 use crate::args::Args;
+use crate::events::Extras;
 use crate::files::{self, Rows};
-use crate::generate::{self, Plan};
+use crate::generate::{self, Label, Plan};
 use crate::summary::Summary;
 use crate::target::Target;
 use crate::{CENTS, Customer};
@@ -63,13 +64,26 @@ fn generate_invoices(target: &mut dyn Target, args: &Args, summary: &mut Summary
             "there are no customers to draw invoices between; add some with --customers",
         ));
     }
+    let needed = if args.scenarios { generate::businesses_min(count) } else { 1 };
+    if businesses.len() < needed {
+        return Err(Error::usage(format!(
+            "--scenarios with {count} invoices needs {needed} customers or more; use --customers {needed}"
+        )));
+    }
     let (first_day, last_day) = args.first_and_last_day()?;
     let first_id = following(target.last_invoice_id()?, count, "invoice")?;
     tracing::info!(first_id, %first_day, %last_day, "adding {count} invoices between {} businesses", businesses.len());
     let plan = Plan { seed: args.seed, first_id, count, first_day, last_day, dates: args.dates, businesses };
     let progress = Progress::new("invoices", count);
-    let invoices = generate::Invoices::new(plan).map(Ok);
-    add_invoices(target, summary, shown(invoices, &progress))
+    let mut extras = Extras::create(args.labels.as_deref(), args.events.as_deref())?;
+    let invoices: Box<dyn Iterator<Item = (Invoice, Option<Label>)>> = if args.scenarios {
+        Box::new(generate::WithScenarios::new(plan))
+    } else {
+        Box::new(generate::Invoices::new(plan).map(|invoice| (invoice, None)))
+    };
+    let invoices = invoices.map(|(invoice, label)| extras.add(&invoice, label).map(|()| invoice));
+    add_invoices(target, summary, shown(invoices, &progress))?;
+    extras.finish()
 }
 
 fn add_customers(

@@ -3,6 +3,7 @@
 //! # Layout
 //! * [`args`]: flags and help.
 //! * [`generate`]: customers and invoices out of a seed; pure, and the same on every machine.
+//! * [`events`]: labels of planted cases, and the rows as change events.
 //! * [`files`]: customers and invoices out of CSV files, every bad line named.
 //! * [`target`]: the two databases; each loads everything in one transaction or nothing.
 //! * [`fill`]: what is loaded, in which order.
@@ -12,6 +13,7 @@
 
 pub mod args;
 mod customer;
+mod events;
 mod files;
 mod fill;
 mod generate;

@@ -7,12 +7,15 @@ mod calendar;
 mod names;
 mod random;
 mod rows;
+mod scenarios;
 mod skew;
 
+pub use random::Random;
 pub use rows::{Invoices, Plan};
+pub use scenarios::{DAYS_MIN, Label, WithScenarios, businesses_min};
 
 use crate::Customer;
-use random::{Purpose, Random};
+use random::Purpose;
 
 /// Customers with the ids from `first_id` on, named by seed and id alone.
 pub fn customers(seed: u64, first_id: i64, count: u64) -> impl Iterator<Item = Customer> {

@@ -10,6 +10,8 @@ pub enum Purpose {
     Invoices = 2,
     Issuers = 3,
     Receivers = 4,
+    Scenarios = 5,
+    Events = 6,
 }
 
 /// A sequence of random numbers.
@@ -22,6 +24,11 @@ impl Random {
         let low = scramble(scramble(seed) ^ number as u64);
         let high = scramble(low ^ seed.rotate_left(32));
         Self(Pcg64::new(u128::from(high) << 64 | u128::from(low), purpose as u128))
+    }
+
+    /// The sequence of one event's circumstances, which are the same under every seed.
+    pub fn of_event(number: i64) -> Self {
+        Self::new(0, Purpose::Events, number)
     }
 
     /// 64 random bits.

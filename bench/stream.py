@@ -1,0 +1,180 @@
+"""The stream path against its peers on one machine: catch-up, steady load, from commit to decision.
+
+    python bench/stream.py --events 1000000
+
+Prints a table as Markdown. Broker, databases and contestants share the machine.
+"""
+
+import argparse
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from confluent_kafka import Producer
+
+from support.kafka import Connect, Kafka
+from support.process import free_port, peak_rss_mib
+from support.services import Database, Postgres, wait_until
+from support.stream import TOPIC, consumer_flags, envelope, invoice, start_consumer
+from support.tasks import run
+
+PEER = Path(__file__).resolve().parent / "peers" / "confluent_insert.py"
+
+
+def events(folder: Path, count: int, customers: int) -> Path:
+    """Write change events of realistic traffic."""
+    path = folder / "events.jsonl"
+    run("populate_tables", "--source", f"sqlite:{folder}/i.db", "--customers", customers, "--invoices", count,
+        "--seed", 1, "--until", "2026-06-30", "--months", 12, "--events", path, timeout=600)  # fmt: skip
+    return path
+
+
+def fill(kafka: Kafka, topic: str, path: Path) -> None:
+    """Send the events, each keyed by its issuer, into the topic's only partition."""
+    with path.open("rb") as file:
+        kafka.produce(topic, ((0, b"{}", line.rstrip(b"\n")) for line in file))
+
+
+def catch_up(kafka: Kafka, postgres: Postgres, topic: str, count: int) -> dict:
+    """Measure the consumer from its start to its last committed decision."""
+    database = postgres.create_database()
+    flags = consumer_flags(kafka, database, topic, "--exit-at-end")
+    done = run("invoice_consumer", *flags, env=database.env(), timeout=900)
+    first, last, rows = database.sql(
+        "select min(received_at), max(decided_at), count(*) from risk.decisions"
+    )[0]
+    assert rows == count, f"{rows} decisions on {count} events"
+    return {
+        "seconds": (last - first).total_seconds(), "wall": done.seconds, "cpu": done.cpu_seconds,
+        "rss": done.peak_rss_mib, "businesses": done.result["businesses"],
+    }  # fmt: skip
+
+
+def peer(kafka: Kafka, postgres: Postgres, topic: str, count: int) -> dict:
+    """Measure a Python consumer that parses and inserts and decides nothing."""
+    database = postgres.create_database()
+    command = [sys.executable, str(PEER), kafka.bootstrap, topic, database.admin_url, str(count)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    peak = 0.0
+    while process.poll() is None:
+        peak = max(peak, peak_rss_mib(process.pid))
+        time.sleep(0.1)
+    return json.loads(process.stdout.read()) | {"rss": peak}
+
+
+def percentile(port: int, name: str, share: float) -> str:
+    """Read the bucket that holds a percentile off the metrics."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    buckets = re.findall(rf'{name}_bucket{{le="([^"]+)"}} (\d+)', text)
+    total = int(buckets[-1][1])
+    return next(bound for bound, found in buckets if int(found) >= share * total) + f" s of {total}"
+
+
+def steady(kafka: Kafka, postgres: Postgres, rate: int, seconds: int) -> None:
+    """Send at a steady rate; print the buckets of median and 99th percentile."""
+    database = postgres.create_database()
+    topic = kafka.create_topic(f"steady-{rate}-{database.name}")
+    port = free_port()
+    task = start_consumer(kafka, database, topic, "--listen", f"127.0.0.1:{port}")
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0})
+    time.sleep(8)
+    started = time.monotonic()
+    for number in range(rate * seconds):
+        now_us = time.time_ns() // 1000
+        row = invoice(number + 1, now_us, number % 997 + 1, number % 991 + 1, 100 + number % 100_000)
+        producer.produce(topic, envelope("c", None, row, number + 1, now_us))
+        producer.poll(0)
+        ahead = started + (number + 1) / rate - time.monotonic()
+        if ahead > 0:
+            time.sleep(ahead)
+    producer.flush(30)
+    wait_until(lambda: database.sql("select count(*) from risk.decisions")[0][0] == rate * seconds, 60)
+    names = ("risk_receipt_to_decision_seconds", "risk_commit_to_decision_seconds")
+    for name in names:
+        print(
+            f"{rate}/s, {name}: p50 <= {percentile(port, name, 0.5)}, p99 <= {percentile(port, name, 0.99)}"
+        )
+    task.send_signal(signal.SIGTERM)
+    task.finish()
+
+
+def from_commit(kafka: Kafka, postgres: Postgres, rate: int, seconds: int) -> None:
+    """Insert into the source at a steady rate through Debezium."""
+    database: Database = postgres.create_database()
+    database.sql("insert into customers select n, 'c' || n from generate_series(1, 1000) n")
+    with Connect(kafka, database) as connect:
+        registered = connect.register()
+        assert registered.returncode == 0, registered.stderr
+        database.sql("insert into invoices values (0, now(), 1, 2, 1.00)")
+        wait_until(lambda: TOPIC in kafka.admin.list_topics(timeout=5).topics, 60)
+        port = free_port()
+        task = start_consumer(kafka, database, TOPIC, "--listen", f"127.0.0.1:{port}")
+        wait_until(lambda: database.sql("select count(*) from risk.decisions")[0][0] == 1, 60)
+        time.sleep(5)
+        with database.connect() as connection:
+            started = time.monotonic()
+            for number in range(1, rate * seconds + 1):
+                connection.execute(
+                    "insert into invoices values (%s, now(), %s, %s, 9.99)",
+                    (number, number % 997 + 1, number % 991 + 1),
+                )
+                ahead = started + number / rate - time.monotonic()
+                if ahead > 0:
+                    time.sleep(ahead)
+        wait_until(
+            lambda: database.sql("select count(*) from risk.decisions")[0][0] == rate * seconds + 1, 60
+        )
+        name = "risk_commit_to_decision_seconds"
+        print(
+            f"Debezium {rate}/s: p50 <= {percentile(port, name, 0.5)}, p99 <= {percentile(port, name, 0.99)}"
+        )
+        task.send_signal(signal.SIGTERM)
+        task.finish()
+
+
+def main() -> None:
+    """Run everything and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--customers", type=int, default=100_000)
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--only", choices=("catch-up", "steady", "commit"))
+    args = parser.parse_args()
+    with (
+        Kafka(memory=("-Xms512m", "-Xmx1g")) as kafka,
+        Postgres(settings={"max_wal_size": "8GB"}) as postgres,
+    ):
+        if args.only in (None, "catch-up"):
+            with tempfile.TemporaryDirectory() as folder:
+                topic = kafka.create_topic("bench")
+                fill(kafka, topic, events(Path(folder), args.events, args.customers))
+            print("| contestant | events/s | seconds | client CPU | peak memory |\n|---|---|---|---|---|")
+            ours = catch_up(kafka, postgres, topic, args.events)
+            other = peer(kafka, postgres, topic, args.events)
+            for name, facts in (
+                ("invoice_consumer, all rules", ours),
+                ("confluent-kafka, inserts only", other),
+            ):
+                cells = f"{facts['seconds']:.1f} | {facts['cpu']:.1f} s | {facts['rss']:.0f} MiB"
+                print(f"| {name} | {args.events / facts['seconds']:,.0f} | {cells} |")
+            ratio = other["seconds"] / ours["seconds"]
+            print(f"\nratio {ratio:.2f}, {ours['businesses']:,} businesses in state")
+        if args.only in (None, "steady"):
+            steady(kafka, postgres, 1000, args.seconds)
+        if args.only in (None, "commit"):
+            from_commit(kafka, postgres, 200, args.seconds)
+
+
+if __name__ == "__main__":
+    main()

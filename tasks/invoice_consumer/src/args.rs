@@ -1,0 +1,251 @@
+//! Flags and help of `invoice_consumer`.
+
+use crate::decode::DateUnit;
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use invoices::source::ColumnNames;
+use invoices::task::{CommonArgs, TaskArgs};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  Decisions for a file of change events, one JSON object a line, with no service:
+    invoice_consumer --from events.jsonl
+    invoice_consumer --from - --rules rules.toml --shadow-rules candidate.toml < events.jsonl
+  Why was invoice 42 decided as it was?
+    invoice_consumer --from events.jsonl --explain 42
+    invoice_consumer --decisions postgres://risk@db:5432/risk --explain 42
+  The service (password from PGPASSWORD, Kafka settings such as SASL from --kafka-config FILE):
+    invoice_consumer --brokers kafka:9092 --topic postgres.public.invoices \\
+                     --decisions postgres://risk@db:5432/risk --listen 0.0.0.0:9100
+  What could not be decoded goes back to its topic once the cause is gone:
+    invoice_consumer dlq list --brokers kafka:9092
+    invoice_consumer dlq replay --brokers kafka:9092
+  Is every stored decision what the model says today?
+    invoice_consumer replay --decisions postgres://risk@db:5432/risk
+
+Decisions go to stdout as JSON lines with --from; the last line is always the result of the run.
+
+Exit codes: 0 done, 2 usage, 65 data refused, 70 bug, 75 try again, 78 configuration.";
+
+/// Decides the risk of every new invoice: reads change events from Kafka (or a file), computes
+/// features, applies the rules and stores each decision exactly once.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Read change events from this file, one JSON object a line; - is standard input
+    #[arg(long, env = "FROM", value_name = "FILE", conflicts_with = "brokers")]
+    pub from: Option<PathBuf>,
+
+    /// Kafka brokers
+    #[arg(long, env = "KAFKA_BROKERS", value_name = "HOST:PORT,…", requires = "decisions")]
+    pub brokers: Option<String>,
+
+    /// Topic of the change events
+    #[arg(long, env = "KAFKA_TOPIC", default_value = "postgres.public.invoices", value_name = "NAME")]
+    pub topic: String,
+
+    /// Database of the decisions: postgres://user@host:port/database?sslmode=…
+    ///
+    /// The password comes from PGPASSWORD, or from the URL when the URL itself comes from the
+    /// environment.
+    #[arg(long, env = "DECISIONS_URL", hide_env_values = true, value_name = "URL")]
+    pub decisions: Option<String>,
+
+    #[command(flatten)]
+    pub rules: RuleArgs,
+
+    #[command(flatten)]
+    pub decoding: DecodingArgs,
+
+    /// Print why this invoice was decided as it was, and nothing else
+    #[arg(long, value_name = "INVOICE")]
+    pub explain: Option<i64>,
+
+    #[command(flatten)]
+    pub service: ServiceArgs,
+
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Which rules apply.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct RuleArgs {
+    /// Rules file, read again when it changes; without it the built-in rules apply
+    #[arg(long, env = "RULES", value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+
+    /// Candidate rules that run beside: differences are counted and logged, nothing else
+    #[arg(long, env = "SHADOW_RULES", value_name = "FILE")]
+    pub shadow_rules: Option<PathBuf>,
+}
+
+/// What messages leave open.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DecodingArgs {
+    #[command(flatten)]
+    pub columns: ColumnNames,
+
+    /// Accept amounts that are JSON numbers (decimal.handling.mode=double)
+    #[arg(long, env = "ALLOW_NUMBER_AMOUNTS")]
+    pub allow_number_amounts: bool,
+
+    /// Unit of dates that are numbers without a schema; told by their size when not given
+    #[arg(long, env = "DATE_UNIT", value_enum)]
+    pub date_unit: Option<DateUnit>,
+}
+
+/// How the service runs.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ServiceArgs {
+    /// Consumer group
+    #[arg(long, env = "KAFKA_GROUP", default_value = "invoice_consumer", value_name = "NAME")]
+    pub group: String,
+
+    /// Name of this member among the group's, for static membership: a restart moves no partition
+    #[arg(long, env = "KAFKA_INSTANCE", value_name = "NAME")]
+    pub instance: Option<String>,
+
+    /// Further settings of librdkafka, one name=value a line, such as SASL credentials
+    #[arg(long, env = "KAFKA_CONFIG", value_name = "FILE")]
+    pub kafka_config: Option<PathBuf>,
+
+    /// Topic for messages that can't be decoded; the topic's name with .dead-letters by default
+    #[arg(long, env = "DEAD_LETTER_TOPIC", value_name = "NAME")]
+    pub dead_letter_topic: Option<String>,
+
+    /// Most messages of one transaction
+    #[arg(long, env = "BATCH_MAX", default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub batch_max: u64,
+
+    /// A partition with unread messages and no progress for this many seconds is stuck
+    #[arg(long, env = "STUCK_SECONDS", default_value_t = 30, value_name = "N")]
+    pub stuck_seconds: u64,
+
+    /// End when everything that is in the topic has been decided
+    #[arg(long, env = "EXIT_AT_END")]
+    pub exit_at_end: bool,
+
+    /// Serve /metrics, /health and /ready here
+    #[arg(long, env = "LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// POST changes of status here; signed with WEBHOOK_SECRET from the environment
+    #[arg(long, env = "WEBHOOK_URL", hide_env_values = true, value_name = "URL")]
+    pub webhook_url: Option<String>,
+
+    /// Send changes of status to this Kafka topic
+    #[arg(long, env = "NOTIFY_TOPIC", value_name = "NAME")]
+    pub notify_topic: Option<String>,
+
+    /// Source database, to watch its replication slot
+    #[arg(long, env = "SLOT_SOURCE_URL", hide_env_values = true, value_name = "URL")]
+    pub slot_source: Option<String>,
+
+    /// Replication slot to watch
+    #[arg(long, env = "SLOT_NAME", default_value = "invoice_platform", value_name = "NAME")]
+    pub slot_name: String,
+
+    /// Warn when the slot holds back more write-ahead log than this
+    #[arg(long, env = "SLOT_LAG_BYTES_MAX", default_value_t = 1 << 30, value_name = "BYTES")]
+    pub slot_lag_bytes_max: u64,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Decide every stored event again and compare
+    Replay(ReplayArgs),
+    /// Look at the dead letters, or put them back
+    Dlq(DlqArgs),
+    /// List the features with their formulas
+    Features,
+    /// Check a rules file and say where it is wrong
+    Check {
+        /// Rules file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ReplayArgs {
+    /// Database of the decisions
+    #[arg(long, env = "DECISIONS_URL", hide_env_values = true, value_name = "URL")]
+    pub decisions: String,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DlqArgs {
+    #[command(subcommand)]
+    pub action: DlqAction,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum DlqAction {
+    /// Print the dead letters as JSON lines
+    List(DlqTopicArgs),
+    /// Put the dead letters that were not yet put back into their topics, each once
+    Replay(DlqTopicArgs),
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DlqTopicArgs {
+    /// Kafka brokers
+    #[arg(long, env = "KAFKA_BROKERS", value_name = "HOST:PORT,…")]
+    pub brokers: String,
+
+    /// Topic of the dead letters
+    #[arg(
+        long,
+        env = "DEAD_LETTER_TOPIC",
+        default_value = "postgres.public.invoices.dead-letters",
+        value_name = "NAME"
+    )]
+    pub dead_letter_topic: String,
+
+    /// Consumer group of the service; what was put back is remembered under its name
+    #[arg(long, env = "KAFKA_GROUP", default_value = "invoice_consumer", value_name = "NAME")]
+    pub group: String,
+
+    /// Further settings of librdkafka, one name=value a line
+    #[arg(long, env = "KAFKA_CONFIG", value_name = "FILE")]
+    pub kafka_config: Option<PathBuf>,
+}
+
+impl TaskArgs for Args {
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+}
+
+impl Args {
+    pub fn dead_letter_topic(&self) -> String {
+        self.service.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dead-letters", self.topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_or_brokers_with_a_database_are_needed() {
+        let parse = |flags: &[&str]| Args::try_parse_from(["invoice_consumer"].iter().chain(flags));
+        assert!(parse(&["--from", "x"]).is_ok());
+        assert!(parse(&["--brokers", "x:1"]).is_err());
+        assert!(parse(&["--brokers", "x:1", "--decisions", "postgres://h/d"]).is_ok());
+        assert!(parse(&["--brokers", "x:1", "--decisions", "d", "--from", "x"]).is_err());
+        assert!(parse(&["replay", "--decisions", "postgres://h/d"]).is_ok());
+    }
+}

@@ -1,0 +1,147 @@
+//! What the engine decides of one change, and the form in which it is printed.
+
+use crate::model::Features;
+use crate::model::features::MEANINGS;
+use chrono::{DateTime, SecondsFormat};
+use invoices::Invoice;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// What becomes of an invoice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Approve,
+    Review,
+    Block,
+    /// The invoice was deleted.
+    Withdrawn,
+}
+
+impl Status {
+    pub const ALL: [Self; 4] = [Self::Approve, Self::Review, Self::Block, Self::Withdrawn];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Review => "review",
+            Self::Block => "block",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// Whether somebody has to look at the invoice.
+    pub fn is_flagged(self) -> bool {
+        matches!(self, Self::Review | Self::Block)
+    }
+}
+
+/// The kind of change that led to a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    Create,
+    Update,
+    Delete,
+    /// Read by a snapshot: warms the state and notifies nobody.
+    Read,
+}
+
+impl Op {
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::Create => "c",
+            Self::Update => "u",
+            Self::Delete => "d",
+            Self::Read => "r",
+        }
+    }
+
+    pub fn parse(letter: &str) -> Option<Self> {
+        [Self::Create, Self::Update, Self::Delete, Self::Read].into_iter().find(|op| op.letter() == letter)
+    }
+}
+
+/// A rule that fired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fired {
+    pub id: String,
+    pub score: u8,
+    pub reason: String,
+}
+
+/// What was decided before of the same invoice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The invoice as it is filed in the state, dated as the windows take it.
+    pub filed: Invoice,
+    /// The date it came with.
+    pub issue_date_us: i64,
+    pub lsn: u64,
+    pub status: Status,
+}
+
+/// One decision. Everything but the times of receipt and decision follows from the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    pub invoice: Invoice,
+    /// The invoice as it is filed in the state; see [`crate::model::filed_us`].
+    pub filed_us: i64,
+    /// Place of the change in the source's log; for rows without one, the offset in Kafka.
+    pub lsn: u64,
+    pub op: Op,
+    pub status: Status,
+    pub score: u8,
+    pub fired: Vec<Fired>,
+    pub features: Features,
+    /// What was filed and decided before of this invoice.
+    pub previous: Option<Known>,
+    pub committed_us: Option<i64>,
+}
+
+impl Decision {
+    /// What is known of the invoice from now on.
+    pub fn known(&self) -> Known {
+        let filed = Invoice { issue_date_us: self.filed_us, ..self.invoice };
+        Known { filed, issue_date_us: self.invoice.issue_date_us, lsn: self.lsn, status: self.status }
+    }
+
+    /// The change of status to tell about. A new invoice counts as approved before, so that only
+    /// flagged ones are told; what a snapshot read is told to nobody.
+    pub fn status_change(&self) -> Option<(Status, Status)> {
+        let known = self.previous.map(|known| known.status).filter(|status| *status != Status::Withdrawn);
+        let before = known.unwrap_or(Status::Approve);
+        let unknown_is_gone = known.is_none() && self.status == Status::Withdrawn;
+        (self.op != Op::Read && before != self.status && !unknown_is_gone).then_some((before, self.status))
+    }
+
+    /// One line of JSON; the times are left out when they are not known.
+    pub fn to_json(&self, rule_set: &str, model: &str, received_us: Option<i64>) -> Value {
+        let features: Map<String, Value> = MEANINGS
+            .iter()
+            .zip(self.features)
+            .map(|(meaning, value)| (meaning.name.to_owned(), json!(value)))
+            .collect();
+        json!({
+            "invoice_id": self.invoice.invoice_id,
+            "lsn": self.lsn,
+            "op": self.op.letter(),
+            "status": self.status,
+            "score": self.score,
+            "rules": self.fired,
+            "features": features,
+            "rule_set": rule_set,
+            "model": model,
+            "committed_at": self.committed_us.map(time_text),
+            "received_at": received_us.map(time_text),
+        })
+    }
+}
+
+/// `2026-01-31T09:15:00.000000Z`.
+pub fn time_text(us: i64) -> String {
+    DateTime::from_timestamp_micros(us).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Micros, true)
+}

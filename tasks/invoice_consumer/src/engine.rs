@@ -1,0 +1,221 @@
+//! From a change to a decision. Pure: state, rules and what was known of the invoice decide, no clock.
+
+use crate::change::Change;
+use crate::decision::{Decision, Known, Op, Status};
+use crate::model::{Features, State, features::FEATURE_COUNT, filed_us};
+use crate::rules::RuleSet;
+use invoices::Invoice;
+
+/// What a change led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Decided(Box<Decision>),
+    /// The change was decided before; Debezium emits again after a crash.
+    Duplicate,
+    /// Neither amount nor parties changed, or what was deleted was never decided.
+    Unchanged,
+    /// An incomplete row of an unknown invoice; the text is a column that is missing.
+    Incomplete(&'static str),
+}
+
+/// The state of one partition with the position of its last change.
+#[derive(Debug, Default)]
+pub struct Engine {
+    pub state: State,
+}
+
+impl Engine {
+    /// Decides one change and remembers it. `lsn` is the change's own or its offset; `known` is the
+    /// latest decision of the same invoice.
+    pub fn decide(&mut self, change: &Change, lsn: u64, known: Option<&Known>, rules: &RuleSet) -> Outcome {
+        if known.is_some_and(|known| is_repeated(change, lsn, known)) {
+            return Outcome::Duplicate;
+        }
+        let live = known.filter(|known| known.status != Status::Withdrawn);
+        if change.op == Op::Delete {
+            return self.withdraw(change, lsn, live);
+        }
+        let row = known.map(|known| Invoice { issue_date_us: known.issue_date_us, ..known.filed });
+        let invoice = match change.completed(row.as_ref()) {
+            Ok(invoice) => invoice,
+            Err(column) => return Outcome::Incomplete(column),
+        };
+        if live.is_some_and(|known| is_same(&invoice, known)) {
+            // A snapshot reads what was decided, an update changed another column, a row came again.
+            return if change.op == Op::Update { Outcome::Unchanged } else { Outcome::Duplicate };
+        }
+        if let Some(known) = live {
+            self.state.remove(&known.filed);
+        }
+        let features = self.state.features(&invoice, change.committed_us);
+        let verdict = rules.judge(&features);
+        let decision = Decision {
+            invoice,
+            filed_us: filed_us(invoice.issue_date_us, change.committed_us),
+            lsn,
+            op: change.op,
+            status: verdict.status,
+            score: verdict.score,
+            fired: verdict.fired,
+            features,
+            previous: known.copied(),
+            committed_us: change.committed_us,
+        };
+        self.state.add(&decision.known().filed);
+        Outcome::Decided(Box::new(decision))
+    }
+
+    /// Applies a decision that was made before, as when the state is rebuilt.
+    pub fn remember(&mut self, filed: &Invoice, status: Status, live_before: Option<&Invoice>) {
+        if let Some(before) = live_before {
+            self.state.remove(before);
+        }
+        if status != Status::Withdrawn {
+            self.state.add(filed);
+        }
+    }
+
+    fn withdraw(&mut self, change: &Change, lsn: u64, live: Option<&Known>) -> Outcome {
+        let Some(known) = live else { return Outcome::Unchanged };
+        self.state.remove(&known.filed);
+        let invoice = Invoice { issue_date_us: known.issue_date_us, ..known.filed };
+        Outcome::Decided(Box::new(Decision {
+            invoice,
+            filed_us: known.filed.issue_date_us,
+            lsn,
+            op: Op::Delete,
+            status: Status::Withdrawn,
+            score: 0,
+            fired: Vec::new(),
+            features: NO_FEATURES,
+            previous: Some(*known),
+            committed_us: change.committed_us,
+        }))
+    }
+}
+
+/// A withdrawal is no judgement.
+const NO_FEATURES: Features = [0; FEATURE_COUNT];
+
+/// Changes of one row have rising positions, because a row lock lets one writer at a time. A change of
+/// the message key alone comes as a deletion and a creation of the same position.
+fn is_repeated(change: &Change, lsn: u64, known: &Known) -> bool {
+    let second_half = known.status == Status::Withdrawn && change.op == Op::Create && lsn == known.lsn;
+    lsn <= known.lsn && !second_half
+}
+
+fn is_same(invoice: &Invoice, known: &Known) -> bool {
+    let parties = |invoice: &Invoice| (invoice.issuer_id, invoice.receiver_id);
+    invoice.amount == known.filed.amount && parties(invoice) == parties(&known.filed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Row;
+    use crate::rules::DEFAULT_RULES;
+
+    fn change(op: Op, id: i64, amount: i64, receiver: i64) -> Change {
+        let row = Row {
+            issue_date_us: Some(1_000_000),
+            issuer_id: Some(Some(1)),
+            receiver_id: Some(Some(receiver)),
+            amount: Some(amount),
+        };
+        let after = (op != Op::Delete).then_some(row);
+        Change { op, invoice_id: id, after, before: None, lsn: None, committed_us: None }
+    }
+
+    struct Desk {
+        engine: Engine,
+        rules: RuleSet,
+        known: Option<Known>,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let rules = RuleSet::parse(DEFAULT_RULES).unwrap();
+            Self { engine: Engine::default(), rules, known: None }
+        }
+
+        fn see(&mut self, change: &Change, lsn: u64) -> Outcome {
+            let outcome = self.engine.decide(change, lsn, self.known.as_ref(), &self.rules);
+            if let Outcome::Decided(decision) = &outcome {
+                self.known = Some(decision.known());
+            }
+            outcome
+        }
+
+        fn decided(&mut self, change: &Change, lsn: u64) -> Decision {
+            match self.see(change, lsn) {
+                Outcome::Decided(decision) => *decision,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_creation_that_comes_again_is_a_duplicate_even_after_later_changes() {
+        let mut desk = Desk::new();
+        let created = change(Op::Create, 7, 500, 2);
+        assert_eq!(desk.decided(&created, 10).status, Status::Approve);
+        assert_eq!(desk.see(&created, 10), Outcome::Duplicate);
+        desk.decided(&change(Op::Update, 7, 600, 2), 20);
+        assert_eq!(desk.see(&created, 10), Outcome::Duplicate);
+        assert_eq!(desk.see(&change(Op::Update, 7, 600, 2), 20), Outcome::Duplicate);
+        desk.decided(&change(Op::Delete, 7, 0, 2), 30);
+        assert_eq!(desk.see(&change(Op::Update, 7, 600, 2), 20), Outcome::Duplicate);
+        assert_eq!(desk.see(&change(Op::Delete, 7, 0, 2), 30), Outcome::Duplicate);
+    }
+
+    #[test]
+    fn updates_that_change_neither_amount_nor_parties_decide_nothing() {
+        let mut desk = Desk::new();
+        desk.decided(&change(Op::Create, 7, 500, 2), 10);
+        assert_eq!(desk.see(&change(Op::Update, 7, 500, 2), 20), Outcome::Unchanged);
+        let to_itself = desk.decided(&change(Op::Update, 7, 500, 1), 30);
+        assert_eq!(to_itself.status_change(), Some((Status::Approve, Status::Block)));
+        // The invoice isn't compared with its own former version.
+        assert_eq!(to_itself.features[crate::model::Feature::IssuerHistory as usize], 0);
+    }
+
+    #[test]
+    fn a_changed_key_withdraws_and_decides_anew() {
+        let mut desk = Desk::new();
+        desk.decided(&change(Op::Create, 7, 500, 2), 10);
+        desk.decided(&change(Op::Delete, 7, 0, 2), 20);
+        desk.decided(&change(Op::Create, 7, 500, 3), 20);
+        assert_eq!(desk.see(&change(Op::Create, 7, 500, 3), 20), Outcome::Duplicate);
+        assert_eq!(desk.see(&change(Op::Delete, 7, 0, 2), 20), Outcome::Duplicate);
+    }
+
+    #[test]
+    fn deleting_what_was_flagged_is_told_and_deleting_the_unknown_is_not() {
+        let mut desk = Desk::new();
+        assert_eq!(desk.see(&change(Op::Delete, 7, 0, 2), 5), Outcome::Unchanged);
+        desk.decided(&change(Op::Create, 7, 500, 1), 10);
+        let gone = desk.decided(&change(Op::Delete, 7, 0, 1), 20);
+        assert_eq!(gone.status_change(), Some((Status::Block, Status::Withdrawn)));
+        let again = desk.decided(&change(Op::Create, 7, 500, 2), 30);
+        assert_eq!(again.features[crate::model::Feature::IssuerHistory as usize], 0);
+    }
+
+    #[test]
+    fn what_a_snapshot_reads_is_told_to_nobody() {
+        let mut desk = Desk::new();
+        let read = desk.decided(&change(Op::Read, 7, 500, 1), 10);
+        assert_eq!((read.status, read.status_change()), (Status::Block, None));
+        assert_eq!(desk.see(&change(Op::Read, 7, 500, 1), 99), Outcome::Duplicate);
+    }
+
+    #[test]
+    fn values_that_did_not_change_come_from_what_is_known() {
+        let mut desk = Desk::new();
+        let mut partial = change(Op::Update, 7, 800, 2);
+        partial.after = Some(Row { amount: Some(800), ..Row::default() });
+        assert_eq!(desk.see(&partial, 5), Outcome::Incomplete("issue date"));
+        desk.decided(&change(Op::Create, 7, 500, 2), 10);
+        let updated = desk.decided(&partial, 20);
+        assert_eq!((updated.invoice.amount, updated.invoice.receiver_id), (800, Some(2)));
+    }
+}

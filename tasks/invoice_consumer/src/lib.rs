@@ -1,0 +1,87 @@
+//! `invoice_consumer`: change events in, one risk decision for every new invoice out.
+//!
+//! # Layout
+//! * [`decode`]: Debezium's messages in every form, to a [`change`]; pure.
+//! * [`model`]: the state of a partition and the features computed from it; pure.
+//! * [`rules`]: conditions in CEL over the features, scores, reasons; pure.
+//! * [`engine`]: change + state + rules = [`decision`]; pure.
+//! * [`file`](mod@file): the engine over a file (`--from`); [`explain`] says why.
+//! * [`stream`]: the engine over Kafka; [`store`] writes effects and offsets in one transaction and
+//!   rebuilds the state, [`notify`] delivers the outbox, [`slot`] watches the source.
+//! * [`replay`], [`dlq`]: stored decisions made again, dead letters put back.
+//! * [`metrics`], [`http`]: what the service says of itself.
+//!
+//! Architecture invariant: the pure modules know no Kafka, no Postgres, no clock and no float. What they
+//! decide depends on the partition's log and the rules alone, so every consumer decides alike.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod args;
+pub mod change;
+pub mod decision;
+pub mod decode;
+pub mod dlq;
+pub mod engine;
+pub mod explain;
+pub mod file;
+pub mod http;
+pub mod metrics;
+pub mod model;
+pub mod notify;
+pub mod replay;
+pub mod rule_files;
+pub mod rules;
+pub mod slot;
+pub mod store;
+pub mod stream;
+
+pub use args::Args;
+
+use args::{Command, DecodingArgs, DlqAction};
+use invoices::task::Task;
+use invoices::{Error, Result};
+use serde_json::{Value, json};
+use store::Store;
+
+/// Runs the task; see the crate documentation.
+///
+/// # Errors
+/// As the contract says: retry when a service doesn't answer, configuration for missing tables,
+/// topics and wrong rules, refused when a replay differs from what is stored.
+pub fn run(args: &Args, task: &Task) -> Result<Value> {
+    match &args.command {
+        Some(Command::Features) => Ok(list_features()),
+        Some(Command::Check { file }) => {
+            let rules = rule_files::read(file)?;
+            Ok(json!({ "rule_set": rules.id, "rules": rules.rules.len() }))
+        }
+        Some(Command::Replay(replay)) => replay::run(&Store::new(&replay.decisions, "")?),
+        Some(Command::Dlq(dlq)) => match &dlq.action {
+            DlqAction::List(topic) => dlq::list(topic),
+            DlqAction::Replay(topic) => dlq::replay(topic),
+        },
+        None => match (&args.from, &args.brokers, &args.decisions, args.explain) {
+            (Some(path), ..) => file::run(args, path, task),
+            (None, _, Some(decisions), Some(invoice)) => {
+                explain::stored(&Store::new(decisions, "")?, invoice)
+            }
+            (None, Some(brokers), Some(decisions), None) => stream::run(args, brokers, decisions, task),
+            _ => Err(Error::usage("say where the events come from: --from FILE, or --brokers HOST:PORT")),
+        },
+    }
+}
+
+fn list_features() -> Value {
+    for meaning in model::features::MEANINGS {
+        eprintln!("{:<20} {}", meaning.name, meaning.text);
+    }
+    json!({ "model": model::features::MODEL, "features": model::features::FEATURE_COUNT })
+}
+
+fn decode_options(args: &DecodingArgs) -> decode::Options {
+    decode::Options {
+        columns: args.columns.clone(),
+        allow_number_amounts: args.allow_number_amounts,
+        date_unit: args.date_unit,
+    }
+}

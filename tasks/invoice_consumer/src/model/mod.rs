@@ -1,0 +1,12 @@
+//! The model's memory and what it computes from it. Pure: no I/O, no clock, no float.
+
+pub mod benford;
+pub mod clock;
+pub mod features;
+pub mod limits;
+mod pair;
+mod series;
+mod state;
+
+pub use features::{Feature, Features};
+pub use state::{State, filed_us};

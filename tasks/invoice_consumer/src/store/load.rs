@@ -1,0 +1,155 @@
+//! Decisions read back: a partition's state, what is known of single invoices, all of it for a replay.
+
+use super::Store;
+use crate::decision::{Fired, Known, Op, Status};
+use crate::engine::Engine;
+use crate::model::Features;
+use chrono::{DateTime, NaiveDateTime, Utc};
+use invoices::source::postgres::failed;
+use invoices::{Error, Invoice, Result};
+use postgres::fallible_iterator::FallibleIterator;
+use postgres::{Client, Row};
+use roaring::RoaringTreemap;
+use std::collections::HashMap;
+
+const LOADING: &str = "cannot load the decisions";
+
+/// What a partition needs to go on.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub engine: Engine,
+    /// Invoices with a decision in this partition.
+    pub ids: RoaringTreemap,
+    pub next_offset: i64,
+}
+
+/// Columns of the latest decision on an invoice.
+const KNOWN: &str = "invoice_id, issue_date, filed_at, issuer_id, receiver_id, amount_cents, lsn, status";
+
+impl Store {
+    /// Rebuilds a partition in one snapshot. A partition that is new begins at the start of its log.
+    ///
+    /// # Errors
+    /// Retry when the database doesn't answer.
+    pub fn load(&self, client: &mut Client, partition: i32) -> Result<Loaded> {
+        let doing = |error| failed(LOADING, error);
+        let start = "insert into risk.stream_offsets (topic, partition, next_offset) values ($1, $2, 0) \
+            on conflict do nothing";
+        client.execute(start, &[&self.topic, &partition]).map_err(doing)?;
+        let mut transaction = client
+            .build_transaction()
+            .isolation_level(postgres::IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .map_err(doing)?;
+        let offset = "select next_offset from risk.stream_offsets where topic = $1 and partition = $2";
+        let next_offset = transaction.query_one(offset, &[&self.topic, &partition]).map_err(doing)?.get(0);
+        let mut loaded = Loaded { next_offset, ..Loaded::default() };
+        let sql = format!(
+            "select {KNOWN}, previous_filed_at, previous_issuer_id, previous_receiver_id, previous_amount_cents, \
+             previous_status from risk.decisions where partition = $1 order by log_offset"
+        );
+        let mut rows = transaction.query_raw(&sql, [&partition]).map_err(doing)?;
+        while let Some(row) = rows.next().map_err(doing)? {
+            let known = known(&row)?;
+            let before = row.get::<_, Option<&str>>(12).filter(|status| *status != Status::Withdrawn.name());
+            let before = before.map(|_| Invoice {
+                invoice_id: known.filed.invoice_id,
+                issue_date_us: row.get::<_, Option<NaiveDateTime>>(8).map(micros).unwrap_or_default(),
+                issuer_id: row.get(9),
+                receiver_id: row.get(10),
+                amount: row.get::<_, Option<i64>>(11).unwrap_or_default(),
+            });
+            loaded.engine.remember(&known.filed, known.status, before.as_ref());
+            loaded.ids.insert(known.filed.invoice_id as u64);
+        }
+        Ok(loaded)
+    }
+}
+
+/// The latest decisions on some invoices within a partition.
+///
+/// # Errors
+/// Retry when the database doesn't answer.
+pub fn known_of(client: &mut Client, partition: i32, ids: &[i64]) -> Result<HashMap<i64, Known>> {
+    let sql = format!(
+        "select distinct on (invoice_id) {KNOWN} from risk.decisions \
+         where invoice_id = any($1) and partition = $2 order by invoice_id, lsn desc, (status = 'withdrawn')"
+    );
+    let rows = client.query(&sql, &[&ids, &partition]).map_err(|error| failed(LOADING, error))?;
+    rows.iter().map(|row| known(row).map(|known| (known.filed.invoice_id, known))).collect()
+}
+
+fn known(row: &Row) -> Result<Known> {
+    let status = row.get::<_, &str>(7);
+    Ok(Known {
+        filed: Invoice {
+            invoice_id: row.get(0),
+            issue_date_us: micros(row.get(2)),
+            issuer_id: row.get(3),
+            receiver_id: row.get(4),
+            amount: row.get(5),
+        },
+        issue_date_us: micros(row.get(1)),
+        lsn: row.get::<_, i64>(6) as u64,
+        status: Status::parse(status)
+            .ok_or_else(|| Error::bug(format!("a decision has the status {status:?}")))?,
+    })
+}
+
+fn micros(time: NaiveDateTime) -> i64 {
+    time.and_utc().timestamp_micros()
+}
+
+/// A decision as it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredDecision {
+    pub partition: i32,
+    pub log_offset: i64,
+    pub op: Op,
+    pub known: Known,
+    pub score: u8,
+    pub fired: Vec<Fired>,
+    pub features: Features,
+    pub model: String,
+    pub rule_set: String,
+    pub committed_us: Option<i64>,
+}
+
+/// Feeds stored decisions to `see`, each partition in the order of its log; all of them, or those on
+/// one invoice.
+///
+/// # Errors
+/// Retry when the database doesn't answer, and what `see` says.
+pub fn stored_decisions(
+    client: &mut Client,
+    invoice: Option<i64>,
+    mut see: impl FnMut(StoredDecision) -> Result<()>,
+) -> Result<()> {
+    let doing = |error| failed(LOADING, error);
+    let sql = format!(
+        "select {KNOWN}, partition, log_offset, op, score, rules::text, features, model, rule_set, committed_at \
+         from risk.decisions where invoice_id = $1 or $1 is null order by partition, log_offset"
+    );
+    let mut rows = client.query_raw(&sql, [&invoice]).map_err(doing)?;
+    while let Some(row) = rows.next().map_err(doing)? {
+        let features: Vec<i64> = row.get(13);
+        let rules: Option<&str> = row.get(12);
+        let op: &str = row.get(10);
+        let wrong =
+            |what: &str| Error::bug(format!("a stored decision has {what} that this version can't read"));
+        see(StoredDecision {
+            known: known(&row)?,
+            partition: row.get(8),
+            log_offset: row.get(9),
+            op: Op::parse(op).ok_or_else(|| wrong("an op"))?,
+            score: row.get::<_, i16>(11) as u8,
+            fired: rules.map_or(Ok(Vec::new()), serde_json::from_str).map_err(|_| wrong("rules"))?,
+            features: features.try_into().map_err(|_| wrong("features"))?,
+            model: row.get(14),
+            rule_set: row.get(15),
+            committed_us: row.get::<_, Option<DateTime<Utc>>>(16).map(|time| time.timestamp_micros()),
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,549 @@
+//! The service: Kafka in, decisions in Postgres out, each effect exactly once.
+//!
+//! One thread polls, decodes and decides; another writes the batch before. A partition's state and
+//! offset are loaded from the database when its first message arrives, whatever the broker's offset
+//! says; a batch moves the offset from where it was loaded, in the transaction of its decisions, so a
+//! crash, a rebalance or a second owner can neither lose nor repeat anything.
+
+pub mod dead_letters;
+pub mod kafka;
+mod topics;
+mod watchdog;
+mod writer;
+
+use crate::args::Args;
+use crate::change::Event;
+use crate::decision::Known;
+use crate::decode::Decoder;
+use crate::engine::Outcome;
+use crate::metrics::{Metrics, now_us};
+use crate::notify::Notifier;
+use crate::rule_files::RuleFiles;
+use crate::rules::Verdict;
+use crate::slot::Slot;
+use crate::store::{Batch, DeadLetter, Loaded, Receipt, Sealed, Store, known_of};
+use crate::{decode_options, http};
+use dead_letters::{DeadLetters, Letter};
+use invoices::task::Task;
+use invoices::{Error, Kind, Result, failpoint};
+use kafka::SharedConsumer;
+use postgres::Client;
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use watchdog::{Remedy, Watchdog};
+use writer::Writer;
+
+/// How long one poll waits for a first message.
+const IDLE: Duration = Duration::from_millis(100);
+/// Most bytes of one batch; a single message may be larger.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time to write what is decided when the process is asked to end, within the contract's ten seconds.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Time to write what is decided before partitions are given away.
+const BEFORE_REVOKE: Duration = Duration::from_secs(8);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A partition that this consumer decides.
+struct Partition {
+    loaded: Loaded,
+    /// Sought to its own offset once; larger offsets after that are holes in the log.
+    is_placed: bool,
+}
+
+struct Service<'a> {
+    args: &'a Args,
+    store: Store,
+    consumer: SharedConsumer,
+    partitions: HashMap<i32, Partition>,
+    at_end: BTreeSet<i32>,
+    writer: Writer,
+    letters: DeadLetters,
+    decoder: Decoder,
+    rules: RuleFiles,
+    metrics: Arc<Metrics>,
+    client: Option<Client>,
+    watchdog: Watchdog,
+    looked: Instant,
+}
+
+/// A decoded message of one batch.
+struct Decoded<'m> {
+    message: BorrowedMessage<'m>,
+    event: std::result::Result<Event, String>,
+}
+
+/// Runs the service until it is asked to end, or, with `--exit-at-end`, until everything is decided.
+///
+/// # Errors
+/// Configuration at the start; retry when a stuck partition can't be healed. A database or a broker
+/// that is away is waited for.
+pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<Value> {
+    let rules = RuleFiles::open(&args.rules)?;
+    let store = Store::new(decisions, &args.topic)?;
+    store.check()?;
+    let metrics = Arc::new(Metrics::default());
+    metrics.set_database_up(true);
+    let config = kafka::config(brokers, args.service.kafka_config.as_deref())?;
+    let letters = DeadLetters::new(config.clone(), &args.service.group, args.dead_letter_topic());
+    topics::make_dead_letter_topic(&config, &letters.topic, task)?;
+    if let Some(address) = args.service.listen {
+        let bound = http::serve(address, Arc::clone(&metrics))?;
+        tracing::info!("serving /metrics, /health and /ready on {bound}");
+    }
+    if let Some(source) = &args.service.slot_source {
+        Slot::new(source, &args.service.slot_name, args.service.slot_lag_bytes_max)?
+            .watch(Arc::clone(&metrics));
+    }
+    notifier(args, &store, &metrics, &config, task)?.start();
+    let consumer = kafka::consumer(config, &args.service.group, args.service.instance.as_deref())?;
+    let writer = Writer::start(store.clone(), Arc::clone(&consumer), Arc::clone(&metrics));
+    let progress = writer.progress();
+    consumer.context().set_before_revoke(move || {
+        progress.wait(BEFORE_REVOKE);
+    });
+    let subscribed = consumer.subscribe(&[&args.topic]);
+    subscribed.map_err(|error| Error::config("cannot subscribe to the topic").because(error))?;
+    tracing::info!(topic = args.topic, group = args.service.group, database = store.name(), "consuming");
+    let mut service = Service {
+        args,
+        store,
+        consumer: Arc::clone(&consumer),
+        partitions: HashMap::new(),
+        at_end: BTreeSet::new(),
+        writer,
+        letters,
+        decoder: Decoder::new(decode_options(&args.decoding)),
+        rules,
+        metrics,
+        client: None,
+        watchdog: Watchdog::new(Duration::from_secs(args.service.stuck_seconds)),
+        looked: Instant::now(),
+    };
+    let outcome = service.run(task);
+    let is_written = service.writer.progress().wait(DRAIN);
+    let totals = service.metrics.totals();
+    drop(service);
+    kafka::leave(consumer);
+    outcome?;
+    if !is_written {
+        return Err(Error::retry("the database did not take the last decisions; they will be made again")
+            .with_facts(totals));
+    }
+    Ok(totals)
+}
+
+fn notifier(
+    args: &Args,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+    config: &rdkafka::ClientConfig,
+    task: &Task,
+) -> Result<Notifier> {
+    let secret = std::env::var("WEBHOOK_SECRET").ok().filter(|secret| !secret.is_empty());
+    let webhook = match (&args.service.webhook_url, secret) {
+        (Some(url), Some(secret)) => Some((url.clone(), secret.into_bytes())),
+        (Some(_), None) => {
+            return Err(Error::config(
+                "set WEBHOOK_SECRET in the environment: the webhook's requests are signed with it",
+            ));
+        }
+        (None, _) => None,
+    };
+    let topic = args.service.notify_topic.clone().map(|topic| (config.clone(), topic));
+    let (store, metrics) = (store.clone(), Arc::clone(metrics));
+    Ok(Notifier { store, metrics, webhook, topic, runtime: task.runtime.handle().clone() })
+}
+
+impl Service<'_> {
+    fn run(&mut self, task: &Task) -> Result<()> {
+        let consumer = Arc::clone(&self.consumer);
+        while task.check_stop().is_ok() {
+            self.look_around()?;
+            self.rules.refresh();
+            let messages = self.collect(&consumer)?;
+            if self.writer.check_fenced()? {
+                self.forget_all()?;
+                continue;
+            }
+            for partition in consumer.context().take_changed() {
+                self.forget(partition);
+                self.begin(partition)?;
+            }
+            if !messages.is_empty() {
+                self.decide_all(messages)?;
+            } else if self.is_finished() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is there, up to the batch's limits; waits only for the first message.
+    fn collect<'m>(&mut self, consumer: &'m SharedConsumer) -> Result<Vec<BorrowedMessage<'m>>> {
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        let mut wait = IDLE;
+        while messages.len() < self.args.service.batch_max as usize && bytes < BATCH_BYTES_MAX {
+            match consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    wait = Duration::ZERO;
+                    bytes += message.payload_len();
+                    self.at_end.remove(&message.partition());
+                    messages.push(message);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.at_end.insert(partition);
+                    wait = Duration::ZERO;
+                }
+                Some(Err(error)) => {
+                    if error.rdkafka_error_code()
+                        == Some(rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition)
+                    {
+                        tracing::warn!("the topic {} does not exist yet", self.args.topic);
+                    } else {
+                        tracing::warn!("Kafka: {error}");
+                    }
+                    break;
+                }
+                None => break,
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Decodes, looks up what is known, decides, and hands the batch to the writer.
+    fn decide_all(&mut self, messages: Vec<BorrowedMessage<'_>>) -> Result<()> {
+        let received_us = now_us();
+        let messages = self.in_order(messages)?;
+        let decoded: Vec<Decoded<'_>> = messages
+            .into_iter()
+            .map(|message| Decoded { event: self.decoder.decode(message.payload()), message })
+            .collect();
+        let mut known = self.look_up(&decoded)?;
+        let mut batch = Batch::new(self.rules.active());
+        for Decoded { message, event } in &decoded {
+            let (number, offset) = (message.partition(), message.offset());
+            let failure = match event {
+                Ok(Event::Change(change)) => {
+                    let rules = Arc::clone(&batch.rules);
+                    let Some(partition) = self.partitions.get_mut(&number) else { continue };
+                    let key = (number, change.invoice_id);
+                    let lsn = change.lsn.unwrap_or(offset as u64);
+                    match partition.loaded.engine.decide(change, lsn, known.get(&key), &rules) {
+                        Outcome::Decided(decision) => {
+                            known.insert(key, decision.known());
+                            partition.loaded.ids.insert(change.invoice_id as u64);
+                            let fired = decision.fired.clone();
+                            let verdict = Verdict { score: decision.score, status: decision.status, fired };
+                            self.rules.compare(change.invoice_id, &decision.features, &verdict);
+                            let decided_us = now_us();
+                            batch.add(
+                                &decision,
+                                Receipt { partition: number, offset, received_us, decided_us },
+                            );
+                            None
+                        }
+                        Outcome::Duplicate => {
+                            self.metrics.duplicate();
+                            None
+                        }
+                        Outcome::Unchanged => None,
+                        Outcome::Incomplete(column) => {
+                            Some(format!("the {column} is missing and not known from before"))
+                        }
+                    }
+                }
+                Ok(Event::Nothing(nothing)) => {
+                    tracing::debug!(?nothing, partition = number, offset, "nothing to decide");
+                    None
+                }
+                Err(reason) => Some(reason.clone()),
+            };
+            if let Some(reason) = failure {
+                if !self.send_letter(message, &reason)? {
+                    // The partition is another consumer's now; nothing of this batch is written.
+                    return self.forget_all();
+                }
+                batch.dead_letters.push(DeadLetter { partition: number, offset, reason });
+            }
+            if let Some(partition) = self.partitions.get_mut(&number) {
+                batch.advance(number, partition.loaded.next_offset, offset);
+                partition.loaded.next_offset = offset + 1;
+            }
+        }
+        failpoint!("risk::decided");
+        if batch.messages == 0 { Ok(()) } else { self.hand_over(batch.seal()) }
+    }
+
+    /// The messages that come next in their partitions; partitions that are new are loaded and placed.
+    fn in_order<'m>(&mut self, messages: Vec<BorrowedMessage<'m>>) -> Result<Vec<BorrowedMessage<'m>>> {
+        let assigned = self.consumer.context().assigned();
+        let mut next: HashMap<i32, i64> = HashMap::new();
+        let mut seek: BTreeMap<i32, i64> = BTreeMap::new();
+        let mut kept = Vec::with_capacity(messages.len());
+        for message in messages {
+            let (number, offset) = (message.partition(), message.offset());
+            if seek.contains_key(&number) || !assigned.contains(&number) {
+                continue;
+            }
+            if !self.partitions.contains_key(&number) {
+                self.load(number)?;
+            }
+            let Some(partition) = self.partitions.get_mut(&number) else { continue };
+            let wanted = *next.get(&number).unwrap_or(&partition.loaded.next_offset);
+            if !partition.is_placed {
+                partition.is_placed = true;
+                if offset != wanted {
+                    seek.insert(number, wanted);
+                    continue;
+                }
+            }
+            if offset < wanted {
+                continue;
+            }
+            if offset > wanted {
+                // Transaction markers and compaction leave holes; so does retention, which loses data.
+                tracing::info!(partition = number, from = wanted, to = offset, "offsets are not in the log");
+            }
+            next.insert(number, offset + 1);
+            kept.push(message);
+        }
+        for (partition, offset) in seek {
+            self.seek(partition, offset);
+        }
+        Ok(kept)
+    }
+
+    /// Loads a partition that was assigned and goes to its own offset, whatever the broker's says.
+    fn begin(&mut self, partition: i32) -> Result<()> {
+        if !self.consumer.context().assigned().contains(&partition) {
+            return Ok(());
+        }
+        self.load(partition)?;
+        if let Some(loaded) = self.partitions.get(&partition) {
+            let offset = loaded.loaded.next_offset;
+            self.seek(partition, offset);
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, partition: i32) -> Result<()> {
+        let started = Instant::now();
+        let loaded = self.with_database(|store, client| store.load(client, partition))?;
+        let Some(loaded) = loaded else { return Ok(()) };
+        tracing::info!(
+            partition,
+            next_offset = loaded.next_offset,
+            invoices = loaded.ids.len(),
+            businesses = loaded.engine.state.businesses(),
+            seconds = started.elapsed().as_secs_f32(),
+            "state loaded"
+        );
+        self.partitions.insert(partition, Partition { loaded, is_placed: false });
+        Ok(())
+    }
+
+    fn seek(&mut self, partition: i32, offset: i64) {
+        let done =
+            self.consumer.seek(&self.args.topic, partition, Offset::Offset(offset), Duration::from_secs(5));
+        self.at_end.remove(&partition);
+        if let Err(error) = done {
+            // The partition is loaded and sought again with its next message.
+            tracing::warn!(partition, offset, "cannot seek: {error}");
+            self.partitions.remove(&partition);
+        }
+    }
+
+    /// Latest decisions on the invoices of the batch that were decided before. Most are new, and a
+    /// set of ids in memory says so; for the others the database is asked, all batches written.
+    fn look_up(&mut self, decoded: &[Decoded<'_>]) -> Result<HashMap<(i32, i64), Known>> {
+        let mut wanted: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        for Decoded { message, event } in decoded {
+            if let Ok(Event::Change(change)) = event
+                && let Some(partition) = self.partitions.get(&message.partition())
+                && partition.loaded.ids.contains(change.invoice_id as u64)
+            {
+                wanted.entry(message.partition()).or_default().push(change.invoice_id);
+            }
+        }
+        let mut found = HashMap::new();
+        if wanted.is_empty() {
+            return Ok(found);
+        }
+        while !self.writer.progress().wait(IDLE) {
+            self.stay_in_group()?;
+        }
+        for (partition, ids) in wanted {
+            let known = self.with_database(|_, client| known_of(client, partition, &ids))?;
+            found.extend(known.into_iter().flatten().map(|(id, known)| ((partition, id), known)));
+        }
+        Ok(found)
+    }
+
+    /// Asks the database until it answers; none when the process is to end.
+    fn with_database<T>(&mut self, ask: impl Fn(&Store, &mut Client) -> Result<T>) -> Result<Option<T>> {
+        loop {
+            let client = match self.client.take() {
+                Some(client) => Ok(client),
+                None => self.store.connect(),
+            };
+            let answer = client.and_then(|mut client| {
+                let answer = ask(&self.store, &mut client)?;
+                self.client = Some(client);
+                Ok(answer)
+            });
+            match answer {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(error) if error.kind() == Kind::Retry => {
+                    tracing::warn!("{error}; trying again");
+                    self.metrics.set_database_up(false);
+                    std::thread::sleep(RETRY);
+                    self.stay_in_group()?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends a letter until the topic takes it; false when the partition was taken away meanwhile.
+    fn send_letter(&mut self, message: &BorrowedMessage<'_>, reason: &str) -> Result<bool> {
+        let letter = Letter {
+            topic: message.topic(),
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key(),
+            payload: message.payload(),
+            reason,
+        };
+        loop {
+            match self.letters.send(&letter) {
+                Ok(()) => {
+                    let (partition, offset) = (letter.partition, letter.offset);
+                    tracing::warn!(partition, offset, "dead letter: {reason}");
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == Kind::Retry => {
+                    tracing::warn!("{error}; nothing past it is committed; trying again");
+                    std::thread::sleep(RETRY);
+                    self.stay_in_group()?;
+                }
+                Err(error) => return Err(error),
+            }
+            if !self.consumer.context().assigned().contains(&letter.partition) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Hands a batch over; while the writer is busy the group hears that this consumer lives.
+    fn hand_over(&mut self, batch: Box<Sealed>) -> Result<()> {
+        let mut batch = batch;
+        loop {
+            match self.writer.try_send(batch) {
+                Ok(()) => return Ok(()),
+                Err(returned) => batch = returned,
+            }
+            if !self.writer.progress().wait(Duration::from_millis(5)) {
+                self.stay_in_group()?;
+            }
+        }
+    }
+
+    /// Serves the group without taking messages.
+    ///
+    /// # Errors
+    /// Retry when the process is to end: what is not written will be decided again.
+    fn stay_in_group(&mut self) -> Result<()> {
+        invoices::task::check_stop()?;
+        self.watchdog.reset();
+        if self.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.look_around()?;
+        let Ok(assignment) = self.consumer.assignment() else { return Ok(()) };
+        let _ = self.consumer.pause(&assignment);
+        if let Some(Ok(message)) = self.consumer.poll(Duration::ZERO) {
+            // Taken by accident: it comes again.
+            let (partition, offset) = (message.partition(), message.offset());
+            drop(message);
+            self.seek(partition, offset);
+        }
+        let _ = self.consumer.resume(&assignment);
+        Ok(())
+    }
+
+    fn forget(&mut self, partition: i32) {
+        self.partitions.remove(&partition);
+        self.letters.forget(partition);
+        self.at_end.remove(&partition);
+    }
+
+    /// Loads every partition again from the database, offsets included.
+    fn forget_all(&mut self) -> Result<()> {
+        self.writer.progress().wait(BEFORE_REVOKE);
+        let numbers: Vec<i32> = self.partitions.keys().copied().collect();
+        for partition in numbers {
+            self.forget(partition);
+        }
+        for partition in self.consumer.context().assigned() {
+            self.begin(partition)?;
+        }
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        let assigned = self.consumer.context().assigned();
+        self.args.service.exit_at_end && !assigned.is_empty() && assigned.is_subset(&self.at_end)
+    }
+
+    /// Once a second: metrics, and partitions that stand still.
+    fn look_around(&mut self) -> Result<()> {
+        if self.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let context = self.consumer.context();
+        let (assigned, ends) = (context.assigned(), context.ends());
+        let businesses =
+            self.partitions.values().map(|partition| partition.loaded.engine.state.businesses()).sum();
+        self.metrics.turned(context.rebalances(), assigned.len(), businesses);
+        self.metrics.rules(self.rules.reloads_failed, self.rules.differences);
+        let mut lag = BTreeMap::new();
+        let mut heal = Vec::new();
+        for number in assigned {
+            let (Some(end), Some(partition)) = (ends.get(&number), self.partitions.get(&number)) else {
+                continue;
+            };
+            let position = partition.loaded.next_offset;
+            lag.insert(number, (end - position).max(0));
+            // At the end of what can be read, the rest is transaction markers.
+            let end = if self.at_end.contains(&number) { position } else { *end };
+            match self.watchdog.look(self.looked, number, position, end) {
+                Some(Remedy::Seek) => heal.push((number, position)),
+                Some(Remedy::GiveUp) => {
+                    return Err(Error::retry(format!(
+                        "partition {number} stands still at offset {position}"
+                    )));
+                }
+                None => {}
+            }
+        }
+        self.metrics.set_lag(lag);
+        for (partition, offset) in heal {
+            tracing::error!(partition, offset, "the partition stands still; fetching it again");
+            self.metrics.healed();
+            if let Ok(assignment) = self.consumer.assignment() {
+                let _ = self.consumer.resume(&assignment);
+            }
+            self.seek(partition, offset);
+        }
+        Ok(())
+    }
+}
