@@ -34,6 +34,10 @@ step query_source
 step aggregate_by_business
 step write_partitioned_parquet
 
+# The console's token is for this machine's demo alone; the file keeps only its hash.
+rm -f "$DEMO/tokens.txt"
+TOKEN=$(invoice_api token --name demo --tokens "$DEMO/tokens.txt" 2>/dev/null | sed 's/.*"token":"\([^"]*\)".*/\1/')
+
 printf '\n'
 inspect_lake top --limit 8 >"$DEMO/inspect_lake.json"
 
@@ -51,4 +55,7 @@ cat <<EOF
 Next: compare source and lake, month by month
   $CARGO_TARGET_DIR/release/inspect_lake verify --source sqlite:demo/invoices.db \\
       --lake file://$DEMO/lake --as-of $AS_OF --months 12
+Or open the console: start this, then http://127.0.0.1:8000/#token=$TOKEN
+  $CARGO_TARGET_DIR/release/invoice_api --source sqlite:demo/invoices.db \\
+      --lake file://$DEMO/lake --tokens demo/tokens.txt
 EOF
