@@ -1,6 +1,6 @@
 //! Flags and help of `invoice_api`.
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{ArgMatches, Args as ClapArgs, Command as ClapCommand, FromArgMatches, Parser, Subcommand};
 use invoices::source::SourceArgs;
 use invoices::source::args::ColumnNames;
 use invoices::task::{CommonArgs, TaskArgs};
@@ -25,13 +25,13 @@ Exit codes: 0 stopped by a signal, 2 usage, 70 bug, 75 try again, 78 configurati
 
 /// Serves invoices by their ids from a read-through cache, and the console's pages.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(version, after_help = EXAMPLES, subcommand_negates_reqs = true)]
 pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
     #[command(flatten)]
-    pub serve: Option<ServeArgs>,
+    pub serve: Serve,
 
     #[command(flatten)]
     pub common: CommonArgs,
@@ -136,15 +136,39 @@ impl ServeArgs {
     }
 }
 
-impl Args {
-    /// The flags of the service.
-    ///
+/// The flags of the service; absent beside a subcommand, which needs none of them.
+#[derive(Debug)]
+pub struct Serve(Option<ServeArgs>);
+
+impl Serve {
     /// # Errors
     /// Usage when they were not given.
-    pub fn serve(&self) -> Result<&ServeArgs> {
-        self.serve
-            .as_ref()
-            .ok_or_else(|| Error::usage("--source, --lake and --tokens are needed; see --help"))
+    pub fn given(&self) -> Result<&ServeArgs> {
+        self.0.as_ref().ok_or_else(|| Error::usage("--source, --lake and --tokens are needed; see --help"))
+    }
+}
+
+impl FromArgMatches for Serve {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        if matches.subcommand_name().is_some() {
+            return Ok(Self(None));
+        }
+        ServeArgs::from_arg_matches(matches).map(|args| Self(Some(args)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl ClapArgs for Serve {
+    fn augment_args(command: ClapCommand) -> ClapCommand {
+        ServeArgs::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: ClapCommand) -> ClapCommand {
+        ServeArgs::augment_args_for_update(command)
     }
 }
 
@@ -161,6 +185,13 @@ mod tests {
     #[test]
     fn a_token_needs_no_source() {
         let line = ["invoice_api", "token", "--name", "shop", "--tokens", "t.txt"];
-        assert!(Args::try_parse_from(line).is_ok());
+        assert!(Args::try_parse_from(line).unwrap().serve.given().is_err());
+    }
+
+    #[test]
+    fn the_service_needs_a_source_a_lake_and_tokens() {
+        let line = ["invoice_api", "--source", "sqlite:a.db", "--lake", "file:///l", "--tokens", "t"];
+        assert!(Args::try_parse_from(line).unwrap().serve.given().is_ok());
+        assert!(Args::try_parse_from(&line[..5]).is_err());
     }
 }

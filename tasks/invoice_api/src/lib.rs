@@ -42,7 +42,7 @@ use http::State;
 use invoices::lake::Lake;
 use invoices::source::{Source, SourceUrl};
 use invoices::task::Task;
-use invoices::{Error, Result};
+use invoices::{Error, Kind, Result};
 use loader::{Lifetimes, Loader};
 use local::Local;
 use metrics::Metrics;
@@ -74,7 +74,7 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
             let token = tokens::create(&args.tokens, &args.name, &args.scopes)?;
             Ok(json!({ "command": "token", "name": args.name, "scopes": args.scopes, "token": token }))
         }
-        None => serve(args.serve()?, task),
+        None => serve(args.serve.given()?, task),
     }
 }
 
@@ -194,7 +194,8 @@ async fn watch(state: Arc<State>, mut reader: Reader) {
     let mut read_at = modified(&state.args.tokens);
     loop {
         tokio::time::sleep(WATCH_EVERY).await;
-        let is_up = reader.read(&[0]).await.is_ok_and(|read| read.found.len() == 1);
+        // A row that can't be shown is the row's fault.
+        let is_up = reader.read(&[0]).await.map_or_else(|error| error.kind() == Kind::Refused, |_| true);
         state.source_is_up.store(is_up, Ordering::Relaxed);
         let changed_at = modified(&state.args.tokens);
         if changed_at == read_at {
