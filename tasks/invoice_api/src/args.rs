@@ -150,10 +150,8 @@ impl Serve {
 
 impl FromArgMatches for Serve {
     fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
-        if matches.subcommand_name().is_some() {
-            return Ok(Self(None));
-        }
-        ServeArgs::from_arg_matches(matches).map(|args| Self(Some(args)))
+        // Without a subcommand clap itself has insisted on what is required.
+        Ok(Self(ServeArgs::from_arg_matches(matches).ok()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
