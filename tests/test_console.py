@@ -226,7 +226,7 @@ def test_it_fits_a_phone_and_the_dark(browser, api: Api):
 def test_screen_readers_find_names_and_landmarks(page: Page, api: Api):
     for address in ("#/invoice/10", "#/live", "#/business/3", "#/pipeline"):
         tab = page.open(address, api.token)
-        tab.wait_for_selector("main .card, main .note")
+        tab.wait_for_selector("main .card, main .note", state="attached")
         nameless = tab.evaluate(
             "() => [...document.querySelectorAll('input,select,button,a,meter,canvas')].filter((e) =>"
             " !e.closest('[role=img]') && !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).map((e) => e.outerHTML)"

@@ -114,7 +114,7 @@ impl Feed {
         }
         metrics.decisions.add(rows.len() as u64);
         // First the caches, so that who hears of a decision also reads it.
-        if !changes.is_empty() || freshener.owes().await {
+        if !changes.is_empty() {
             freshener.announce(changes).await;
         }
         items.into_iter().for_each(|item| self.publish(item));

@@ -53,16 +53,11 @@ impl Freshener {
                 ids.iter().filter_map(|id| Some((*id, owed.remove(id)?))).collect();
             if !redis.announce(&chunk).await {
                 owed.extend(chunk);
-                redis.set_behind(true);
+                redis.set_owed(true);
                 return false;
             }
         }
+        redis.set_owed(false);
         true
-    }
-
-    /// Whether Redis still lacks something.
-    pub async fn owes(&self) -> bool {
-        let needs_clearing = self.redis.as_ref().is_some_and(|redis| redis.needs_clearing());
-        needs_clearing || !self.owed.lock().await.is_empty()
     }
 }

@@ -117,7 +117,7 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
                 topic: args.topic.clone(),
                 options: args.kafka_options.clone(),
                 id_column: args.columns().invoice_id_column.clone(),
-                freshener,
+                freshener: freshener.clone(),
                 metrics: metrics.clone(),
             };
             events.follow(tokio::runtime::Handle::current());
@@ -138,7 +138,7 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
             source_is_up: AtomicBool::new(true),
             args: args.clone(),
         });
-        tokio::spawn(watch(state.clone(), source.reader()));
+        tokio::spawn(watch(state.clone(), source.reader(), freshener));
         tracing::info!("listening on http://{address}");
         http::serve::serve(listener, http::router(state)).await
     });
@@ -190,10 +190,12 @@ impl OpenSource {
 }
 
 /// Looks at the source and at the token file now and then.
-async fn watch(state: Arc<State>, mut reader: Reader) {
+async fn watch(state: Arc<State>, mut reader: Reader, freshener: Arc<Freshener>) {
     let mut read_at = modified(&state.args.tokens);
     loop {
         tokio::time::sleep(WATCH_EVERY).await;
+        // Redis may have come back and still lack what was announced meanwhile.
+        freshener.announce(Vec::new()).await;
         // A row that can't be shown is the row's fault.
         let is_up = reader.read(&[0]).await.map_or_else(|error| error.kind() == Kind::Refused, |_| true);
         state.source_is_up.store(is_up, Ordering::Relaxed);

@@ -47,6 +47,7 @@ pub struct RedisCache {
     paused_until: AtomicU64,
     /// Announced changes are not in Redis yet: what it holds may be old.
     is_behind: AtomicBool,
+    is_owed: AtomicBool,
     /// Identity of the server; another one may have come back with old content.
     run_id: Mutex<Option<String>>,
     needs_clearing: AtomicBool,
@@ -74,6 +75,7 @@ impl RedisCache {
             started: Instant::now(),
             paused_until: AtomicU64::new(0),
             is_behind: AtomicBool::new(false),
+            is_owed: AtomicBool::new(false),
             run_id: Mutex::new(None),
             needs_clearing: AtomicBool::new(false),
             lease_token: format!("{:032x}", rand::random::<u128>()),
@@ -88,12 +90,12 @@ impl RedisCache {
 
     /// Cached entries with their raw bytes; none when Redis can't be asked or can't be believed.
     pub async fn get_many(&self, ids: &[i64]) -> Option<Vec<(Raw, Option<Entry>)>> {
-        if self.is_behind.load(Ordering::Acquire) {
+        if self.is_behind() {
             return None;
         }
         let raws = self.raw(ids).await?;
         // Changes may have been announced while the answer was on its way.
-        if self.is_behind.load(Ordering::Acquire) {
+        if self.is_behind() {
             return None;
         }
         let decoded = ids.iter().zip(raws).map(|(id, raw)| {
@@ -221,6 +223,13 @@ impl RedisCache {
 
     pub fn is_behind(&self) -> bool {
         self.is_behind.load(Ordering::Acquire)
+            || self.is_owed.load(Ordering::Acquire)
+            || self.needs_clearing()
+    }
+
+    /// Whether announcements wait here because Redis did not take them.
+    pub fn set_owed(&self, is_owed: bool) {
+        self.is_owed.store(is_owed, Ordering::Release);
     }
 
     pub fn needs_clearing(&self) -> bool {
@@ -229,7 +238,6 @@ impl RedisCache {
 
     pub fn demand_clearing(&self) {
         self.needs_clearing.store(true, Ordering::Release);
-        self.set_behind(true);
     }
 
     /// Removes every entry; whether that succeeded.
