@@ -73,7 +73,12 @@ def wrk(port: int, high: int, seconds: int, connections: int, token: str = "") -
 
     errors = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    return {"rps": float(rate[1]), "p50_ms": latency("50"), "p99_ms": latency("99"), "errors": int(errors[1]) if errors else 0}
+    return {
+        "rps": float(rate[1]),
+        "p50_ms": latency("50"),
+        "p99_ms": latency("99"),
+        "errors": int(errors[1]) if errors else 0,
+    }
 
 
 def pgbench(database: Database, invoices: int, seconds: int, connections: int) -> dict[str, float]:
@@ -83,7 +88,9 @@ def pgbench(database: Database, invoices: int, seconds: int, connections: int) -
         script.flush()
         command = ["pgbench", "-n", "-M", "prepared", "-f", script.name, "-c", str(connections), "-j2", f"-T{seconds}",
                    "-h", database.server.host, "-p", str(database.server.port), "-U", "postgres", database.name]  # fmt: skip
-        done = subprocess.run(command, env=os.environ | database.env(), capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env=os.environ | database.env(), capture_output=True, text=True, check=True
+        )
     return {"rps": float(re.search(r"tps = ([\d.]+)", done.stdout)[1])}
 
 
@@ -105,7 +112,16 @@ function response() if next_id > {count // 2} + 64 then wrk.thread:stop() end en
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
-        command = ["wrk", "-t2", "-c64", "-d600s", "-s", file.name, "-H", f"Authorization: Bearer {api.token}"]
+        command = [
+            "wrk",
+            "-t2",
+            "-c64",
+            "-d600s",
+            "-s",
+            file.name,
+            "-H",
+            f"Authorization: Bearer {api.token}",
+        ]
         subprocess.run([*command, f"http://127.0.0.1:{api.port}"], capture_output=True, check=True)
 
 
@@ -121,7 +137,9 @@ def main() -> None:
     with Postgres(settings={"shared_buffers": "1GB"}) as server, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = server.create_database()
-        database.sql("insert into customers select n, 'Business number ' || n from generate_series(1, 100000) n")
+        database.sql(
+            "insert into customers select n, 'Business number ' || n from generate_series(1, 100000) n"
+        )
         database.sql(
             "insert into invoices select n, timestamp '2025-01-01' + n * interval '1 second', 1 + n %% 100000,"
             " 1 + (n * 7919) %% 100000, (n %% 1000000) / 100.0 from generate_series(1, %s::int8) n",
@@ -136,7 +154,9 @@ def main() -> None:
 
         pgbench(database, args.invoices, 2, args.connections)
         results["pgbench"] = pgbench(database, args.invoices, args.seconds, args.connections)
-        uncached = flags_for(database, folder / "lake", "--connections", args.connections, "--cache-entries", 1)
+        uncached = flags_for(
+            database, folder / "lake", "--connections", args.connections, "--cache-entries", 1
+        )
         with Api(uncached, database.env(), folder) as api:
             measure("invoice_api, uncached", api.port, args.invoices, api.token)
         cached = flags_for(database, folder / "lake", "--connections", args.connections, "--ttl-seconds", 3600,
@@ -168,7 +188,9 @@ def main() -> None:
     report(results)
     output = ROOT / "bench" / "results" / "api.json"
     output.parent.mkdir(exist_ok=True)
-    output.write_text(json.dumps({"at": time.strftime("%F %T"), "args": vars(args), "results": results}, indent=2) + "\n")
+    output.write_text(
+        json.dumps({"at": time.strftime("%F %T"), "args": vars(args), "results": results}, indent=2) + "\n"
+    )
 
 
 def report(results: dict[str, dict[str, float]]) -> None:
@@ -176,16 +198,24 @@ def report(results: dict[str, dict[str, float]]) -> None:
     print("| contestant | requests/s | p50 | p99 | errors |\n|---|---|---|---|---|")
     for label, figures in results.items():
         if "p99_ms" in figures:
-            print(f"| {label} | {figures['rps']:,.0f} | {figures['p50_ms']:.2f} ms | {figures['p99_ms']:.2f} ms | {figures['errors']} |")
+            print(
+                f"| {label} | {figures['rps']:,.0f} | {figures['p50_ms']:.2f} ms | {figures['p99_ms']:.2f} ms | {figures['errors']} |"
+            )
         elif "rps" in figures:
             print(f"| {label} | {figures['rps']:,.0f} | | | |")
     memory = results["memory"]
     print(f"\nmemory at {memory['entries']:,} cached invoices: {memory['mib']:.0f} MiB")
     limit = max(results["pgbench"]["rps"], results["pgbench again"]["rps"])
     print(f"uncached / pgbench: {results['invoice_api, uncached']['rps'] / limit:.2f}")
-    for peer, own in [("FastAPI, cached in Redis", "cached"), ("FastAPI, uncached", "uncached"), ("Flask, uncached", "uncached")]:
+    for peer, own in [
+        ("FastAPI, cached in Redis", "cached"),
+        ("FastAPI, uncached", "uncached"),
+        ("Flask, uncached", "uncached"),
+    ]:
         if peer in results:
-            print(f"invoice_api, {own} / {peer}: {results[f'invoice_api, {own}']['rps'] / results[peer]['rps']:.1f}")
+            print(
+                f"invoice_api, {own} / {peer}: {results[f'invoice_api, {own}']['rps'] / results[peer]['rps']:.1f}"
+            )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,14 @@ def source(postgres: Postgres) -> Iterator[Database]:
     decisions_schema(database)
     add_invoices(database, 5000)
     add_business_indexes(database)
-    decide(database, 7, 1, "review", 55, [{"id": "self_invoice", "score": 55, "reason": "issuer and receiver are one"}])
+    decide(
+        database,
+        7,
+        1,
+        "review",
+        55,
+        [{"id": "self_invoice", "score": 55, "reason": "issuer and receiver are one"}],
+    )
     yield database
     database.drop()
 
@@ -57,7 +64,9 @@ def lake(source: Database) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def api(source: Database, lake: Path, redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def api(
+    source: Database, lake: Path, redis: Redis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
     """The API on that database, that lake and Redis."""
     flags = flags_for(source, lake, "--redis", redis.url)
     with Api(flags, source.env(), tmp_path_factory.mktemp("api")) as running:
@@ -136,7 +145,9 @@ def test_a_businesss_invoices_come_by_page_without_gaps(api: Api, source: Databa
             body = api.get(path).json
             found += [row["invoice_id"] for row in body["invoices"]]
             path = body["next"]
-        expected = [row[0] for row in source.sql(f"select invoice_id from invoices where {condition} order by 1 desc")]
+        expected = [
+            row[0] for row in source.sql(f"select invoice_id from invoices where {condition} order by 1 desc")
+        ]
         assert found == expected, side
 
 
@@ -176,7 +187,9 @@ def test_a_token_has_a_rate(source: Database, lake: Path, tmp_path: Path):
         assert len(refused) >= 20
         assert int(refused[0].headers["retry-after"]) >= 1
         other = api.new_token("other", "invoices")
-        wait_until(lambda: api.get("/v1/invoices/7", token=other).status == 200, 10, "the other token's own rate")
+        wait_until(
+            lambda: api.get("/v1/invoices/7", token=other).status == 200, 10, "the other token's own rate"
+        )
 
 
 # A client that still sends when it is refused may see the connection end before it reads the answer.
@@ -209,11 +222,18 @@ def test_attacks_with_paths_headers_and_bodies_are_refused(api: Api):
     assert status(b"GET /" + b"a" * 70_000, token) in (414, 431, CLOSED)
     assert status(b"POST /v1/invoices/7", token, b"Content-Length: 5\r\n", body=b"hello") == 413
     assert status(b"GET /v1/invoices/7", token, b"Transfer-Encoding: chunked\r\n", body=b"0\r\n\r\n") == 413
-    for path in (b"/console/../tokens.txt", b"/console/%2e%2e%2ftokens.txt", b"/console/..%5ctokens", b"//etc/passwd"):
+    for path in (
+        b"/console/../tokens.txt",
+        b"/console/%2e%2e%2ftokens.txt",
+        b"/console/..%5ctokens",
+        b"//etc/passwd",
+    ):
         assert status(b"GET " + path) in (401, 404), path
     for path in (b"/v1/invoices/7/../../metrics", b"/v1/businesses/../../etc/passwd/months"):
         assert status(b"GET " + path, token) in (400, 404), path
-    smuggled = b"GET /v1/invoices/7 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    smuggled = (
+        b"GET /v1/invoices/7 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     assert int((raw(api, smuggled).split() or [0, CLOSED])[1]) in (400, 413, CLOSED)
     assert status(b"GET /v1/invoices/7", token, b"Bad Header: 1\r\n") in (400, CLOSED)
     split = api.get("/v1/invoices/7%0d%0aSet-Cookie:%20x")
@@ -253,7 +273,9 @@ def test_the_console_may_load_nothing_from_elsewhere(api: Api):
     assert b"https://" not in page.body
 
 
-@pytest.mark.skipif(not (Path(sys.executable).parent / "schemathesis").exists(), reason="schemathesis is not installed")
+@pytest.mark.skipif(
+    not (Path(sys.executable).parent / "schemathesis").exists(), reason="schemathesis is not installed"
+)
 def test_the_description_is_true(api: Api, tmp_path: Path):
     program = Path(sys.executable).parent / "schemathesis"
     # The stream never ends by itself; its parameters are tested elsewhere.
@@ -345,7 +367,18 @@ def test_an_embedded_database_and_a_local_folder_are_enough(tmp_path: Path):
     source = f"sqlite:{tmp_path}/invoices.db"
     lake = f"file://{tmp_path}/lake"
     window = ["--lake", lake, "--as-of", "2026-01-31", "--months", 3]
-    populate = ["--source", source, "--customers", 20, "--invoices", 500, "--seed", 1, "--until", "2026-01-31"]
+    populate = [
+        "--source",
+        source,
+        "--customers",
+        20,
+        "--invoices",
+        500,
+        "--seed",
+        1,
+        "--until",
+        "2026-01-31",
+    ]
     run("populate_tables", *populate)
     run("query_source", "--source", source, *window)
     run("aggregate_by_business", *window)

@@ -39,7 +39,9 @@ def source(postgres: Postgres) -> Iterator[Database]:
 @pytest.fixture
 def api(source: Database, redis: Redis, tmp_path: Path) -> Iterator[Api]:
     """Run the API on both, with entries that live an hour."""
-    flags = flags_for(source, tmp_path / "lake", "--redis", redis.url, "--ttl-seconds", 3600, "--redis-timeout-ms", 250)
+    flags = flags_for(
+        source, tmp_path / "lake", "--redis", redis.url, "--ttl-seconds", 3600, "--redis-timeout-ms", 250
+    )
     with Api(flags, source.env(), tmp_path) as running:
         yield running
 
@@ -51,6 +53,16 @@ def right_and_in_time(api: Api, numbers: range) -> None:
         assert answer.json["amount_usd"] == f"{number / 100:.2f}"
         assert "x-stale" not in answer.headers
         assert answer.seconds < BOUND_SECONDS
+
+
+def used_again(api: Api, redis: Redis) -> None:
+    """Read invoices that nobody has read yet until one of them is in Redis."""
+    for number in range(100, 200):
+        right_and_in_time(api, range(number, number + 1))
+        time.sleep(0.1)
+        if redis.call("EXISTS", f"invoice:{number}") == "1":
+            return
+    raise AssertionError("Redis isn't used again")
 
 
 def test_redis_is_used_and_survives_a_restart_of_the_api(api: Api, redis: Redis):
@@ -70,7 +82,7 @@ def test_redis_down_and_back_and_empty(api: Api, redis: Redis):
     redis.start()
     time.sleep(3)
     right_and_in_time(api, range(30, 40))
-    wait_until(lambda: redis.call("EXISTS", "invoice:39") == "1", 5, "Redis being used again")
+    used_again(api, redis)
 
 
 def test_redis_that_hangs_costs_a_bounded_time(api: Api, redis: Redis):
@@ -85,7 +97,7 @@ def test_redis_that_hangs_costs_a_bounded_time(api: Api, redis: Redis):
         redis.process.send_signal(signal.SIGCONT)
     time.sleep(0.7)
     right_and_in_time(api, range(60, 70))
-    wait_until(lambda: redis.call("EXISTS", "invoice:69") == "1", 5, "Redis being used again")
+    used_again(api, redis)
 
 
 def test_redis_full(api: Api, redis: Redis):
@@ -95,7 +107,7 @@ def test_redis_full(api: Api, redis: Redis):
     assert redis.call("EXISTS", "invoice:59") == "0"
     redis.call("CONFIG", "SET", "maxmemory", "0")
     right_and_in_time(api, range(60, 70))
-    wait_until(lambda: redis.call("EXISTS", "invoice:69") == "1", 5, "Redis being used again")
+    used_again(api, redis)
 
 
 def test_redis_holding_garbage(api: Api, redis: Redis):
@@ -109,7 +121,11 @@ def test_redis_holding_garbage(api: Api, redis: Redis):
     redis.call("SET", "invoice:5", "0" * 16 + " " + good[17:])
     redis.call("DEL", "invoice:6")
     redis.call("RPUSH", "invoice:6", "a", "list")
-    redis.call("SET", "invoice:7", "0" * 16 + ' {"f":null,"v":{"lsn":0,"seen_below":0,"waits_for":[]},"e":4000000000,"k":true}')
+    redis.call(
+        "SET",
+        "invoice:7",
+        "0" * 16 + ' {"f":null,"v":{"lsn":0,"seen_below":0,"waits_for":[]},"e":4000000000,"k":true}',
+    )
     api.stop()
     api.start()
     right_and_in_time(api, range(1, 30))
@@ -120,7 +136,9 @@ def test_postgres_down_serves_what_is_known_as_stale(postgres: Postgres, redis: 
     with Postgres() as server:
         source = server.create_database()
         add_invoices(source, 50)
-        flags = flags_for(source, tmp_path / "lake", "--redis", redis.url, "--ttl-seconds", 2, "--redis-timeout-ms", 250)
+        flags = flags_for(
+            source, tmp_path / "lake", "--redis", redis.url, "--ttl-seconds", 2, "--redis-timeout-ms", 250
+        )
         with Api(flags, source.env(), tmp_path) as api:
             right_and_in_time(api, range(1, 11))
             wait_until(lambda: redis.call("EXISTS", "invoice:10") == "1", 5, "the entries in Redis")
@@ -156,7 +174,9 @@ def test_a_slow_transaction_that_wrote_early_is_not_overlooked(source: Database,
     slow.execute("insert into risk.stream_offsets (topic, partition, next_offset) values ('t', 0, 2)")
     slow.execute("commit")
     assert xid > 0
-    wait_until(lambda: api.invoice(50).json["amount_usd"] == "777.00", 3, "the change of the slow transaction")
+    wait_until(
+        lambda: api.invoice(50).json["amount_usd"] == "777.00", 3, "the change of the slow transaction"
+    )
 
 
 def kafka_or_skip():
@@ -212,7 +232,9 @@ def test_racing_writers_readers_and_events_never_bring_back_an_older_row(
         for reader in readers:
             reader.start()
         hammer = threading.Thread(
-            target=lambda: [one.invoice(n) or two.invoice(n) for _ in range(10_000) for n in numbers if not stop.is_set()]
+            target=lambda: [
+                one.invoice(n) or two.invoice(n) for _ in range(10_000) for n in numbers if not stop.is_set()
+            ]
         )
         hammer.start()
         with source.connect() as connection:
@@ -257,4 +279,3 @@ def test_changes_while_redis_was_down_are_not_served_old_afterwards(
         api.start()
         time.sleep(1)
         assert api.invoice(3).json["amount_usd"] == "600.00"
-

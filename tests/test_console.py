@@ -25,7 +25,12 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     """One headless Chromium that asks nobody but us."""
-    flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+    flags = [
+        "--no-sandbox",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+    ]
     with playwright.sync_playwright() as tool:
         opened = tool.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield opened
@@ -43,7 +48,14 @@ def source(postgres: Postgres) -> Iterator[Database]:
     add_business_indexes(database)
     decide(database, 10, 1, "block", 82, RULES)
     decide(database, 11, 2, "approve", 4, [])
-    decide(database, 12, 3, "review", 55, [{"id": "velocity", "score": 55, "reason": "9 invoices within an hour"}])
+    decide(
+        database,
+        12,
+        3,
+        "review",
+        55,
+        [{"id": "velocity", "score": 55, "reason": "9 invoices within an hour"}],
+    )
     yield database
     database.drop()
 

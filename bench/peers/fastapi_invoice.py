@@ -24,7 +24,9 @@ TTL_SECONDS = 60
 async def lifespan(app: FastAPI):
     """Open the pool and Redis for the life of the process."""
     connections = int(os.environ["CONNECTIONS"])
-    app.state.pool = await asyncpg.create_pool(os.environ["SOURCE_URL"], min_size=connections, max_size=connections)
+    app.state.pool = await asyncpg.create_pool(
+        os.environ["SOURCE_URL"], min_size=connections, max_size=connections
+    )
     url = os.environ.get("REDIS_URL")
     app.state.cache = redis.from_url(url) if url else None
     yield

@@ -19,7 +19,11 @@ SQL = """
 app = Flask(__name__)
 connections = int(os.environ["CONNECTIONS"])
 pool = ConnectionPool(
-    os.environ["SOURCE_URL"], min_size=connections, max_size=connections, kwargs={"row_factory": dict_row}, open=True
+    os.environ["SOURCE_URL"],
+    min_size=connections,
+    max_size=connections,
+    kwargs={"row_factory": dict_row},
+    open=True,
 )
 
 

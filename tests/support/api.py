@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from support.process import Server, free_port
-from support.services import REPOSITORY, Database, wait_until
+from support.services import REPOSITORY, Database
 from support.tasks import Task, run, start
 
 ALL_SCOPES = "invoices,businesses,decisions,pipeline,metrics"
@@ -33,7 +32,17 @@ class Redis(Server):
 
     def start(self) -> None:
         """Start again, empty, on the same port."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = [
+            "redis-server",
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]
         self.spawn([*command, *self.options], self._is_ready, cwd=self.folder)
 
     def _is_ready(self) -> bool:
@@ -46,7 +55,9 @@ class Redis(Server):
     def call(self, *words: str, stdin: bytes | None = None) -> str:
         """Run one command with redis-cli and return what it prints."""
         command = ["redis-cli", "-p", str(self.port), *(["-x"] if stdin is not None else []), *words]
-        return subprocess.run(command, input=stdin, capture_output=True).stdout.decode(errors="replace").strip()
+        return (
+            subprocess.run(command, input=stdin, capture_output=True).stdout.decode(errors="replace").strip()
+        )
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,9 @@ class Api:
             task.send_signal(signal.SIGTERM)
         return task.finish(20)
 
-    def get(self, path: str, *, token: str | None = "", method: str = "GET", timeout: float = 15, **headers: str) -> Answer:
+    def get(
+        self, path: str, *, token: str | None = "", method: str = "GET", timeout: float = 15, **headers: str
+    ) -> Answer:
         """Ask on a new connection; `token=None` sends none."""
         started = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -150,7 +163,9 @@ class Api:
 
 def add_invoices(database: Database, count: int, first: int = 1) -> None:
     """Insert invoices whose cents are their ids, between ten businesses."""
-    database.sql("insert into customers select n, 'Business ' || n from generate_series(1, 10) n on conflict do nothing")
+    database.sql(
+        "insert into customers select n, 'Business ' || n from generate_series(1, 10) n on conflict do nothing"
+    )
     database.sql(
         "insert into invoices select n, timestamp '2026-01-01' + n * interval '1 minute', 1 + n %% 10, 1 + n %% 7,"
         " n / 100.0 from generate_series(%s::int8, %s::int8) n",
@@ -197,5 +212,3 @@ def events_of(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
     for line in answer:
         if line.startswith(b"data: "):
             yield json.loads(line[6:])
-
-

@@ -194,7 +194,10 @@ async fn watch(state: Arc<State>, mut reader: Reader, freshener: Arc<Freshener>)
     let mut read_at = modified(&state.args.tokens);
     loop {
         tokio::time::sleep(WATCH_EVERY).await;
-        // Redis may have come back and still lack what was announced meanwhile.
+        // Redis may have come back, by itself or old, and lack what was announced meanwhile.
+        if let Some(redis) = &state.redis {
+            redis.is_up().await;
+        }
         freshener.announce(Vec::new()).await;
         // A row that can't be shown is the row's fault.
         let is_up = reader.read(&[0]).await.map_or_else(|error| error.kind() == Kind::Refused, |_| true);
