@@ -45,6 +45,10 @@ printf '\n'
 bold "$ invoice_consumer --from demo/events.jsonl"
 invoice_consumer --from "$DEMO/events.jsonl" >"$DEMO/decisions.jsonl"
 
+# The console's token is for this machine's demo alone; the file keeps only its hash.
+rm -f "$DEMO/tokens.txt"
+TOKEN=$(invoice_api token --name demo --tokens "$DEMO/tokens.txt" 2>/dev/null | sed 's/.*"token":"\([^"]*\)".*/\1/')
+
 printf '\n'
 inspect_lake top --limit 8 >"$DEMO/inspect_lake.json"
 
@@ -67,4 +71,7 @@ Next: why was an invoice blocked?
 Or compare source and lake, month by month
   $CARGO_TARGET_DIR/release/inspect_lake verify --source sqlite:demo/invoices.db \\
       --lake file://$DEMO/lake --as-of $AS_OF --months 12
+Or open the console: start this, then http://127.0.0.1:8000/#token=$TOKEN
+  $CARGO_TARGET_DIR/release/invoice_api --source sqlite:demo/invoices.db \\
+      --lake file://$DEMO/lake --tokens demo/tokens.txt
 EOF

@@ -18,6 +18,8 @@ POSTGRES_JDBC_VERSION=42.7.8
 CARGO_DENY_VERSION=0.20.2
 COMPOSE_VERSION=v2.40.3
 DEBEZIUM_VERSION=3.6.0.Final
+UPLOT_VERSION=1.6.32
+UPLOT_SHA256=4b8a8191e425658e3ea8c8c1314b0fc679c861ee3a1af2b20c7b16ba50b5133d
 mkdir -p "$TOOLS/bin"
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -34,7 +36,8 @@ apt_install() {
     }
     say "installing $*"
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+    # The tests start their own servers; RUNLEVEL keeps Debian's packages from starting theirs.
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
 python_is_new_enough() {
@@ -63,6 +66,21 @@ rust() {
     { have cargo-fmt && have cargo-clippy; } || rustup component add rustfmt clippy
 }
 
+# The console's chart library, which the build of invoice_api copies into the binary.
+uplot() {
+    local folder="$TOOLS/npm/uplot-$UPLOT_VERSION" scratch
+    [ ! -d "$folder" ] || return 0
+    have npm || apt_install npm
+    say "fetching the chart library uPlot $UPLOT_VERSION"
+    mkdir -p "$TOOLS/npm"
+    scratch=$(mktemp -d "$TOOLS/npm/unpacking.XXXXXX")
+    (cd "$scratch" && npm pack --silent "uplot@$UPLOT_VERSION" >/dev/null)
+    echo "$UPLOT_SHA256  $scratch/uplot-$UPLOT_VERSION.tgz" | sha256sum --check --quiet
+    tar -xzf "$scratch/uplot-$UPLOT_VERSION.tgz" -C "$scratch"
+    mv -T "$scratch/package" "$folder"
+    rm -rf "$scratch"
+}
+
 # Debian's server package starts a cluster on port 5432 unless it is told not to;
 # the tests make their own clusters on free ports.
 no_default_cluster() {
@@ -81,6 +99,7 @@ test_packages() {
     fi
     have psql || missing+=(postgresql-client)
     have openssl || missing+=(openssl)
+    have redis-server || missing+=(redis-server)
     have java || missing+=(default-jre-headless)
     # The engine, where none runs, and what makes images where no registry answers.
     have docker && docker version >/dev/null 2>&1 || have dockerd || missing+=(docker.io iptables)
@@ -197,6 +216,7 @@ kafka() {
 for_build() {
     build_packages
     rust
+    uplot
 }
 
 for_test() {
@@ -212,6 +232,7 @@ for_test() {
 for_bench() {
     for_test
     [ -x /usr/bin/time ] || apt_install time
+    have wrk || apt_install wrk
     postgres_jdbc
 }
 

@@ -1,0 +1,186 @@
+//! Change events from Kafka. Every process reads all partitions by itself, without a group, and
+//! announces what has changed to the caches.
+//!
+//! Positions up to which Redis knows everything are kept in Redis: whoever starts goes on from there
+//! and believes Redis only when it has caught up.
+
+use crate::envelope;
+use crate::freshener::Freshener;
+use crate::metrics::Metrics;
+use crate::version::Change;
+use invoices::task::check_stop;
+use invoices::{Error, Result};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
+const BATCH_MAX: usize = 1000;
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// How often new partitions and the distance to the end are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+pub struct Events {
+    pub brokers: String,
+    pub topic: String,
+    pub options: Vec<String>,
+    pub id_column: String,
+    pub freshener: Arc<Freshener>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Events {
+    /// Follows the topic on a thread of its own until the process stops.
+    pub fn follow(self, runtime: Handle) {
+        if let Some(redis) = self.freshener.redis() {
+            redis.set_behind(true);
+        }
+        self.metrics.event_lag_ms.set(-1);
+        self.metrics.events_behind.set(-1);
+        std::thread::spawn(move || {
+            while check_stop().is_ok() {
+                if let Err(error) = self.follow_once(&runtime) {
+                    tracing::warn!("{error}");
+                    self.metrics.events_behind.set(-1);
+                    std::thread::sleep(RETRY_PAUSE);
+                }
+            }
+        });
+    }
+
+    fn consumer(&self) -> Result<BaseConsumer> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("group.id", "invoice_api");
+        config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
+        config.set("fetch.wait.max.ms", "20").set("isolation.level", "read_committed");
+        for option in &self.options {
+            let (key, value) = option
+                .split_once('=')
+                .ok_or_else(|| Error::usage(format!("--kafka-option {option:?} is not key=value")))?;
+            config.set(key, value);
+        }
+        config.create().map_err(|error| Error::config("the Kafka client can't be set up").because(error))
+    }
+
+    fn follow_once(&self, runtime: &Handle) -> Result<()> {
+        let failed = |error| Error::retry("Kafka does not answer").because(error);
+        let consumer = self.consumer()?;
+        let partitions = self.partitions(&consumer)?;
+        let stored = runtime.block_on(async {
+            match self.freshener.redis() {
+                Some(redis) => redis.offsets(&self.topic).await.unwrap_or_default(),
+                None => HashMap::new(),
+            }
+        });
+        let mut positions: HashMap<i32, i64> = HashMap::new();
+        let mut ends: HashMap<i32, i64> = HashMap::new();
+        let mut assignment = TopicPartitionList::new();
+        for partition in &partitions {
+            let (first, end) =
+                consumer.fetch_watermarks(&self.topic, *partition, METADATA_TIMEOUT).map_err(failed)?;
+            // Without a stored position the caches began empty: what was before doesn't matter.
+            let start = stored.get(partition).copied().unwrap_or(end).clamp(first, end);
+            let added = assignment.add_partition_offset(&self.topic, *partition, Offset::Offset(start));
+            added.map_err(failed)?;
+            positions.insert(*partition, start);
+            ends.insert(*partition, end);
+        }
+        consumer.assign(&assignment).map_err(failed)?;
+        tracing::info!(partitions = partitions.len(), "following {}", self.topic);
+        let mut looked_at = Instant::now();
+        let mut has_caught_up = false;
+        while check_stop().is_ok() {
+            let changes = self.poll(&consumer, &mut positions)?;
+            let has_changes = !changes.is_empty();
+            let is_told = runtime.block_on(async {
+                let is_told = self.freshener.announce(changes).await;
+                if let Some(redis) = self.freshener.redis()
+                    && is_told
+                    && (has_changes || !has_caught_up)
+                {
+                    redis.set_offsets(&self.topic, &positions).await;
+                }
+                is_told
+            });
+            let behind: i64 = ends
+                .iter()
+                .map(|(partition, end)| (end - positions.get(partition).unwrap_or(end)).max(0))
+                .sum();
+            self.metrics.events_behind.set(behind);
+            has_caught_up |= behind == 0;
+            if let Some(redis) = self.freshener.redis()
+                && is_told
+                && has_caught_up
+                && redis.is_behind()
+            {
+                redis.set_behind(false);
+            }
+            if looked_at.elapsed() > LOOK_EVERY {
+                looked_at = Instant::now();
+                if self.partitions(&consumer)?.len() != partitions.len() {
+                    tracing::info!("{} has other partitions now", self.topic);
+                    return Ok(());
+                }
+                for partition in &partitions {
+                    let (_, end) = consumer
+                        .fetch_watermarks(&self.topic, *partition, METADATA_TIMEOUT)
+                        .map_err(failed)?;
+                    ends.insert(*partition, end);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn partitions(&self, consumer: &BaseConsumer) -> Result<Vec<i32>> {
+        let metadata = consumer
+            .fetch_metadata(Some(&self.topic), METADATA_TIMEOUT)
+            .map_err(|error| Error::retry("Kafka does not answer").because(error))?;
+        let topic =
+            metadata.topics().iter().find(|topic| topic.name() == self.topic && topic.error().is_none());
+        let partitions: Vec<i32> =
+            topic.map(|topic| topic.partitions().iter().map(|p| p.id()).collect()).unwrap_or_default();
+        if partitions.is_empty() {
+            return Err(Error::retry(format!("the topic {} does not exist yet", self.topic)));
+        }
+        Ok(partitions)
+    }
+
+    /// What has arrived, at most a batch; waits for the first message only.
+    fn poll(&self, consumer: &BaseConsumer, positions: &mut HashMap<i32, i64>) -> Result<Vec<(i64, Change)>> {
+        let mut changes = Vec::new();
+        let mut patience = POLL;
+        while changes.len() < BATCH_MAX {
+            let message = match consumer.poll(patience) {
+                None => break,
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Err(Error::retry("Kafka does not answer").because(error)),
+            };
+            patience = Duration::ZERO;
+            positions.insert(message.partition(), message.offset() + 1);
+            self.metrics.events.add(1);
+            match envelope::decode(message.payload(), &self.id_column) {
+                Ok(events) => {
+                    for event in events {
+                        if let Some(committed_ms) = event.committed_ms {
+                            let now_ms = chrono::Utc::now().timestamp_millis();
+                            self.metrics.event_lag_ms.set((now_ms - committed_ms).max(0));
+                        }
+                        changes.push((event.id, event.change));
+                    }
+                }
+                Err(reason) => {
+                    self.metrics.events_undecodable.add(1);
+                    let (partition, offset) = (message.partition(), message.offset());
+                    tracing::warn!(partition, offset, "a message of {} is left out: {reason}", self.topic);
+                }
+            }
+        }
+        Ok(changes)
+    }
+}

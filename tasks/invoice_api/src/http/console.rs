@@ -1,0 +1,57 @@
+//! The console's files, built into the binary.
+
+use super::problem::Problem;
+use axum::extract::Path;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+
+/// Nothing from elsewhere, no inline script, in nobody's frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// Name, type and content of every file.
+const FILES: [(&str, &str, &str); 9] = [
+    ("console.js", SCRIPT, include_str!("../console/console.js")),
+    ("api.js", SCRIPT, include_str!("../console/api.js")),
+    ("dom.js", SCRIPT, include_str!("../console/dom.js")),
+    ("invoice.js", SCRIPT, include_str!("../console/invoice.js")),
+    ("live.js", SCRIPT, include_str!("../console/live.js")),
+    ("business.js", SCRIPT, include_str!("../console/business.js")),
+    ("pipeline.js", SCRIPT, include_str!("../console/pipeline.js")),
+    ("console.css", STYLE, include_str!("../console/console.css")),
+    ("uplot.css", STYLE, include_str!(concat!(env!("OUT_DIR"), "/uplot.css"))),
+];
+const CHARTS: &str = include_str!(concat!(env!("OUT_DIR"), "/uplot.js"));
+
+pub async fn index() -> Response {
+    respond(HTML, include_str!("../console/index.html"))
+}
+
+pub async fn file(Path(name): Path<String>) -> Result<Response, Problem> {
+    if name == "uplot.js" {
+        return Ok(respond(SCRIPT, CHARTS));
+    }
+    let found = FILES.iter().find(|(known, _, _)| *known == name);
+    let (_, kind, content) = found.ok_or_else(|| Problem::not_found("There is no such file."))?;
+    Ok(respond(kind, content))
+}
+
+fn respond(kind: &'static str, content: &'static str) -> Response {
+    let mut response = content.into_response();
+    let headers = response.headers_mut();
+    let set: [(HeaderName, &'static str); 4] = [
+        (CONTENT_TYPE, kind),
+        (CACHE_CONTROL, "no-cache"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in set {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

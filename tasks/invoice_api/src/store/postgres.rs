@@ -1,0 +1,338 @@
+//! One connection to Postgres with its prepared statements; opened again when it breaks.
+
+use super::{PageOf, Read, Side};
+use crate::entry::{Decision, InvoiceView, Party};
+use crate::version::Snapshot;
+use ::postgres::Client as SyncClient;
+use invoices::money::{self, MoneyType};
+use invoices::source::SourceArgs;
+use invoices::source::args::quote;
+use invoices::source::postgres::failed;
+use invoices::source::table::PostgresTable;
+use invoices::source::url::PostgresUrl;
+use invoices::{Error, Result};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::{Client, Config, Row, Statement};
+
+/// Longest time of one statement, on both sides of the connection.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause after a failed connect, so that a server that is down isn't hammered.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
+
+/// What is to be read, found out once at the start.
+pub struct Plan {
+    config: Config,
+    url: PostgresUrl,
+    money: MoneyType,
+    by_ids: String,
+    page: String,
+    page_one_side: [String; 2],
+    name: Option<String>,
+    /// Whether the source's database has the stream path's decisions.
+    pub has_decisions: bool,
+}
+
+impl Plan {
+    /// Looks at the table; blocks.
+    ///
+    /// # Errors
+    /// As [`invoices::source::Source::open`].
+    pub fn make(url: PostgresUrl, args: &SourceArgs, customers_table: &str) -> Result<Self> {
+        let mut client = url.connect()?;
+        let table = PostgresTable::describe(&mut client, args)?;
+        let exists = |client: &mut SyncClient, name: &str| -> Result<bool> {
+            let sql = "select to_regclass($1) is not null and has_table_privilege(to_regclass($1), 'select')";
+            let row =
+                client.query_one(sql, &[&name]).map_err(|error| failed("cannot look up a table", error))?;
+            Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
+        };
+        let customers = match exists(&mut client, customers_table)? {
+            true => Some(customers_table.split('.').map(quote).collect::<Vec<_>>().join(".")),
+            false => None,
+        };
+        if customers.is_none() {
+            tracing::warn!("{customers_table} can't be read; businesses are shown without names");
+        }
+        let has_decisions = exists(&mut client, "risk.decisions")?;
+        let [id, date, issuer, receiver, amount] = table.expressions();
+        let source = format!(
+            "(select {id} as id, {date} as issue_date, {issuer} as issuer, {receiver} as receiver, \
+             {amount}::text as amount from {}) i",
+            table.relation
+        );
+        let (names, joined) = match &customers {
+            Some(customers) => (
+                "a.customer_name, b.customer_name",
+                format!(
+                    "left join {customers} a on a.customer_id = i.issuer \
+                     left join {customers} b on b.customer_id = i.receiver"
+                ),
+            ),
+            None => ("null::text, null::text", String::new()),
+        };
+        let (decision, decided) = if has_decisions {
+            (
+                "d.status, d.score, d.lsn, d.rule_set, d.rules::text, d.decided_at",
+                "left join lateral (select * from risk.decisions d where d.invoice_id = i.id \
+                 order by d.lsn desc, (d.status = 'withdrawn') limit 1) d on true",
+            )
+        } else {
+            ("null::text, null::int2, null::int8, null::text, null::text, null::timestamptz", "")
+        };
+        let columns = format!("i.id, i.issue_date, i.amount, i.issuer, i.receiver, {names}, {decision}");
+        let by_ids = format!(
+            "select {columns}, (select pg_current_snapshot()::text) from unnest($1::int8[]) as wanted(id) \
+             left join {source} on i.id = wanted.id {joined} {decided}"
+        );
+        let one_side = |column: &str| {
+            format!("select * from {source} where i.{column} = $1 and i.id < $2 order by i.id desc limit $3")
+        };
+        let joined_page = |rows: &str| {
+            format!(
+                "select {columns} from (select * from ({rows}) rows order by id desc limit $3) i \
+                 {joined} {decided} order by i.id desc"
+            )
+        };
+        let both = format!("({}) union ({})", one_side("issuer"), one_side("receiver"));
+        Ok(Self {
+            config: asynchronous(url.config()),
+            money: table.money,
+            by_ids,
+            page: joined_page(&both),
+            page_one_side: [joined_page(&one_side("issuer")), joined_page(&one_side("receiver"))],
+            name: customers.map(|table| format!("select customer_name from {table} where customer_id = $1")),
+            url,
+            has_decisions,
+        })
+    }
+
+    pub fn money(&self) -> MoneyType {
+        self.money
+    }
+}
+
+/// The same settings for the asynchronous client.
+fn asynchronous(sync: &::postgres::Config) -> Config {
+    let mut config = Config::new();
+    if let Some(user) = sync.get_user() {
+        config.user(user);
+    }
+    if let Some(password) = sync.get_password() {
+        config.password(password);
+    }
+    if let Some(database) = sync.get_dbname() {
+        config.dbname(database);
+    }
+    if let Some(options) = sync.get_options() {
+        config.options(options);
+    }
+    for host in sync.get_hosts() {
+        match host {
+            tokio_postgres::config::Host::Tcp(name) => config.host(name),
+            tokio_postgres::config::Host::Unix(path) => config.host_path(path),
+        };
+    }
+    for port in sync.get_ports() {
+        config.port(*port);
+    }
+    config.ssl_mode(sync.get_ssl_mode()).connect_timeout(CONNECT_TIMEOUT).application_name("invoice_api");
+    config
+}
+
+struct Open {
+    client: Client,
+    by_ids: Statement,
+}
+
+/// One connection; reads of one worker go over it one after the other.
+pub struct Connection {
+    plan: Arc<Plan>,
+    open: Option<Open>,
+    failed_at: Option<Instant>,
+}
+
+impl Connection {
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, open: None, failed_at: None }
+    }
+
+    /// The open client, connected again if need be.
+    ///
+    /// # Errors
+    /// Retry when the server can't be reached.
+    pub async fn client(&mut self) -> Result<&Client> {
+        Ok(&self.opened().await?.client)
+    }
+
+    async fn opened(&mut self) -> Result<&Open> {
+        let is_open = self.open.as_ref().is_some_and(|open| !open.client.is_closed());
+        if !is_open {
+            if self.failed_at.is_some_and(|at| at.elapsed() < RECONNECT_PAUSE) {
+                return Err(Error::retry("the source can't be reached"));
+            }
+            self.open = None;
+            match self.connect().await {
+                Ok(open) => (self.open, self.failed_at) = (Some(open), None),
+                Err(error) => {
+                    self.failed_at = Some(Instant::now());
+                    return Err(error);
+                }
+            }
+        }
+        self.open.as_ref().ok_or_else(|| Error::bug("a connection was opened and is gone"))
+    }
+
+    async fn connect(&self) -> Result<Open> {
+        let doing = "cannot connect to the source";
+        let tls = self.plan.url.tls()?;
+        let connecting = async {
+            let (client, connection) =
+                self.plan.config.connect(tls).await.map_err(|error| failed(doing, error))?;
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::warn!("a connection to the source ended: {error}");
+                }
+            });
+            // A plan that knows no ids is the right one for any: primary key lookups.
+            let settings = format!(
+                "set statement_timeout = {}; set plan_cache_mode = force_generic_plan; \
+                 set default_transaction_read_only = on; set timezone = 'UTC'; set jit = off",
+                STATEMENT_TIMEOUT.as_millis()
+            );
+            client.batch_execute(&settings).await.map_err(|error| failed(doing, error))?;
+            let by_ids = client.prepare(&self.plan.by_ids).await.map_err(|error| failed(doing, error))?;
+            Ok(Open { client, by_ids })
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
+            .await
+            .unwrap_or_else(|_| Err(Error::retry(format!("{doing}: it does not answer"))))
+    }
+
+    pub async fn read(&mut self, ids: &[i64]) -> Result<Read> {
+        let money = self.plan.money;
+        let wanted = ids.to_vec();
+        let open = self.opened().await?;
+        let rows = open.client.query(&open.by_ids, &[&wanted]).await_in_time().await;
+        let rows = self.in_time(rows)?;
+        let mut snapshot = Snapshot::unknown();
+        let mut by_id = std::collections::HashMap::with_capacity(rows.len());
+        for row in &rows {
+            if let Some(seen) = Snapshot::parse(row.get(13)) {
+                snapshot = seen;
+            }
+            if let Some(id) = row.get::<_, Option<i64>>(0) {
+                by_id.insert(id, view(row, money)?);
+            }
+        }
+        Ok(Read { snapshot, found: ids.iter().map(|id| by_id.get(id).cloned()).collect() })
+    }
+
+    pub async fn page(&mut self, page: PageOf) -> Result<Vec<(i64, InvoiceView)>> {
+        let plan = self.plan.clone();
+        let sql = match page.side {
+            Side::Issued => &plan.page_one_side[0],
+            Side::Received => &plan.page_one_side[1],
+            Side::Both => &plan.page,
+        };
+        let limit = i64::from(page.limit);
+        let client = self.client().await?;
+        let before = page.before.unwrap_or(i64::MAX);
+        let rows = client.query(sql.as_str(), &[&page.business_id, &before, &limit]).await_in_time().await;
+        let rows = self.in_time(rows)?;
+        rows.iter().map(|row| Ok((row.get(0), view(row, plan.money)?))).collect()
+    }
+
+    pub async fn business_name(&mut self, business_id: i64) -> Result<Option<String>> {
+        let plan = self.plan.clone();
+        let Some(sql) = &plan.name else { return Ok(None) };
+        let rows = self.client().await?.query(sql.as_str(), &[&business_id]).await_in_time().await;
+        Ok(self.in_time(rows)?.first().map(|row| row.get(0)))
+    }
+
+    /// Runs any query within the time limit.
+    pub async fn query(
+        &mut self,
+        sql: &str,
+        values: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<Vec<Row>> {
+        let rows = self.client().await?.query(sql, values).await_in_time().await;
+        self.in_time(rows)
+    }
+
+    /// A query that took too long leaves the connection in use: it is given up.
+    fn in_time(
+        &mut self,
+        outcome: Option<std::result::Result<Vec<Row>, tokio_postgres::Error>>,
+    ) -> Result<Vec<Row>> {
+        match outcome {
+            Some(Ok(rows)) => Ok(rows),
+            Some(Err(error)) => {
+                if error.as_db_error().is_none() {
+                    self.open = None;
+                }
+                Err(failed("cannot read the source", error))
+            }
+            None => {
+                self.open = None;
+                Err(Error::retry("the source does not answer in time"))
+            }
+        }
+    }
+}
+
+/// Bounds a query's time: none when it took longer.
+trait InTime: Future + Sized {
+    async fn await_in_time(self) -> Option<Self::Output> {
+        tokio::time::timeout(STATEMENT_TIMEOUT + Duration::from_millis(500), self).await.ok()
+    }
+}
+
+impl<F: Future> InTime for F {}
+
+fn view(row: &Row, money: MoneyType) -> Result<InvoiceView> {
+    let id: i64 = row.get(0);
+    let amount: Option<&str> = row.get(2);
+    let amount = money::parse_amount(amount.unwrap_or_default(), money)
+        .map_err(|error| Error::refused(format!("invoice {id}: the amount {error}")))?;
+    let status: Option<String> = row.get(7);
+    let decision = status.map(|status| {
+        Arc::new(Decision {
+            status,
+            score: row.get(8),
+            lsn: row.get(9),
+            rule_set: row.get(10),
+            rules: row.get(11),
+            decided_at_us: row.get::<_, Micros>(12).0,
+        })
+    });
+    Ok(InvoiceView {
+        issue_date_us: row
+            .get::<_, Option<Micros>>(1)
+            .map(|date| date.0)
+            .filter(|us| us.abs() < i64::MAX / 2),
+        amount,
+        issuer: Party::new(row.get(3), row.get(5)),
+        receiver: Party::new(row.get(4), row.get(6)),
+        decision,
+    })
+}
+
+/// A timestamp as microseconds since 1970; infinity is beyond every calendar.
+pub struct Micros(pub i64);
+
+impl<'a> FromSql<'a> for Micros {
+    fn from_sql(
+        _: &Type,
+        raw: &'a [u8],
+    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let since_2000 = i64::from_be_bytes(raw.try_into()?);
+        Ok(Self(since_2000.saturating_add(invoices::fingerprint::POSTGRES_EPOCH_US)))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        matches!(*kind, Type::TIMESTAMP | Type::TIMESTAMPTZ)
+    }
+}
