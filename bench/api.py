@@ -2,12 +2,10 @@
 
     python bench/api.py --invoices 1000000 --seconds 8
 
-Everything runs on this machine, one contestant after the other, wrk included. The peers' packages are
-`fastapi uvicorn uvloop httptools asyncpg redis orjson flask gunicorn psycopg-pool`; who lacks them is skipped.
+Everything runs on this machine, one contestant after the other, wrk included.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -27,7 +25,8 @@ from support.process import Server, free_port  # noqa: E402
 from support.services import Database, Postgres  # noqa: E402
 
 SELECT = """\\set id random(1, {invoices})
-select i.invoice_id, i.issue_date, i.amount_usd::text, i.issuer_id, a.customer_name, i.receiver_id, b.customer_name
+select i.invoice_id, i.issue_date, i.amount_usd::text, i.issuer_id, a.customer_name,
+    i.receiver_id, b.customer_name
 from invoices i left join customers a on a.customer_id = i.issuer_id
 left join customers b on b.customer_id = i.receiver_id where i.invoice_id = :id;
 """
@@ -86,10 +85,14 @@ def pgbench(database: Database, invoices: int, seconds: int, connections: int) -
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(SELECT.format(invoices=invoices))
         script.flush()
-        command = ["pgbench", "-n", "-M", "prepared", "-f", script.name, "-c", str(connections), "-j2", f"-T{seconds}",
-                   "-h", database.server.host, "-p", str(database.server.port), "-U", "postgres", database.name]  # fmt: skip
+        load = ["-M", "prepared", "-c", str(connections), "-j2", f"-T{seconds}", "-f", script.name]
+        server = ["-h", database.server.host, "-p", str(database.server.port), "-U", "postgres"]
         done = subprocess.run(
-            command, env=os.environ | database.env(), capture_output=True, text=True, check=True
+            ["pgbench", "-n", *load, *server, database.name],
+            env=os.environ | database.env(),
+            capture_output=True,
+            text=True,
+            check=True,
         )
     return {"rps": float(re.search(r"tps = ([\d.]+)", done.stdout)[1])}
 
@@ -105,7 +108,10 @@ def fill(api: Api, count: int) -> None:
     script = f"""
 local next_id, threads = 0, 0
 function setup(thread) thread:set("first", threads); threads = threads + 1 end
-function request() next_id = next_id + 1; return wrk.format("GET", "/v1/invoices/" .. (next_id * 2 - first)) end
+function request()
+  next_id = next_id + 1
+  return wrk.format("GET", "/v1/invoices/" .. (next_id * 2 - first))
+end
 -- two threads share the ids; each ends by itself when it has passed its half
 function response() if next_id > {count // 2} + 64 then wrk.thread:stop() end end
 """
@@ -141,8 +147,9 @@ def main() -> None:
             "insert into customers select n, 'Business number ' || n from generate_series(1, 100000) n"
         )
         database.sql(
-            "insert into invoices select n, timestamp '2025-01-01' + n * interval '1 second', 1 + n %% 100000,"
-            " 1 + (n * 7919) %% 100000, (n %% 1000000) / 100.0 from generate_series(1, %s::int8) n",
+            "insert into invoices select n, timestamp '2025-01-01' + n * interval '1 second',"
+            " 1 + n %% 100000, 1 + (n * 7919) %% 100000, (n %% 1000000) / 100.0"
+            " from generate_series(1, %s::int8) n",
             args.invoices,
         )
         database.sql("vacuum analyze")
@@ -159,8 +166,8 @@ def main() -> None:
         )
         with Api(uncached, database.env(), folder) as api:
             measure("invoice_api, uncached", api.port, args.invoices, api.token)
-        cached = flags_for(database, folder / "lake", "--connections", args.connections, "--ttl-seconds", 3600,
-                           "--cache-entries", 1_000_000)  # fmt: skip
+        cache = ("--connections", args.connections, "--ttl-seconds", 3600, "--cache-entries", 1_000_000)
+        cached = flags_for(database, folder / "lake", *cache)
         with Api(cached, database.env(), folder) as api:
             measure("invoice_api, cached", api.port, 1000, api.token)
             fill(api, args.invoices)
@@ -170,21 +177,19 @@ def main() -> None:
         results["pgbench again"] = pgbench(database, args.invoices, args.seconds, args.connections)
         half = max(1, args.connections // 2)
         env = os.environ | {"SOURCE_URL": database.admin_url, "CONNECTIONS": str(half)}
-        if importlib.util.find_spec("fastapi"):
-            with Redis() as redis:
-                port = free_port()
-                command = [sys.executable, "-m", "uvicorn", "--app-dir", "bench/peers", "fastapi_invoice:app", "--port",
-                           str(port), "--workers", "2", "--log-level", "warning", "--no-access-log"]  # fmt: skip
-                with Peer("fastapi", command, env | {"REDIS_URL": redis.url}, port):
-                    measure("FastAPI, cached in Redis", port, 1000)
-            with Peer("fastapi", command, env, port):
-                measure("FastAPI, uncached", port, args.invoices)
-        if importlib.util.find_spec("flask"):
+        with Redis() as redis:
             port = free_port()
-            command = [sys.executable, "-m", "gunicorn", "--chdir", "bench/peers", "flask_invoice:app", "-b",
-                       f"127.0.0.1:{port}", "--workers", "2", "--threads", str(half), "--log-level", "error"]  # fmt: skip
-            with Peer("flask", command, env, port):
-                measure("Flask, uncached", port, args.invoices)
+            command = [sys.executable, "-m", "uvicorn", "--app-dir", "bench/peers", "fastapi_invoice:app"]
+            command += f"--port {port} --workers 2 --log-level warning --no-access-log".split()
+            with Peer("fastapi", command, env | {"REDIS_URL": redis.url}, port):
+                measure("FastAPI, cached in Redis", port, 1000)
+        with Peer("fastapi", command, env, port):
+            measure("FastAPI, uncached", port, args.invoices)
+        port = free_port()
+        command = [sys.executable, "-m", "gunicorn", "--chdir", "bench/peers", "flask_invoice:app"]
+        command += f"-b 127.0.0.1:{port} --workers 2 --threads {half} --log-level error".split()
+        with Peer("flask", command, env, port):
+            measure("Flask, uncached", port, args.invoices)
     report(results)
     output = ROOT / "bench" / "results" / "api.json"
     output.parent.mkdir(exist_ok=True)
@@ -199,7 +204,8 @@ def report(results: dict[str, dict[str, float]]) -> None:
     for label, figures in results.items():
         if "p99_ms" in figures:
             print(
-                f"| {label} | {figures['rps']:,.0f} | {figures['p50_ms']:.2f} ms | {figures['p99_ms']:.2f} ms | {figures['errors']} |"
+                f"| {label} | {figures['rps']:,.0f} | {figures['p50_ms']:.2f} ms | {figures['p99_ms']:.2f} ms"
+                f" | {figures['errors']} |"
             )
         elif "rps" in figures:
             print(f"| {label} | {figures['rps']:,.0f} | | | |")
@@ -213,9 +219,8 @@ def report(results: dict[str, dict[str, float]]) -> None:
         ("Flask, uncached", "uncached"),
     ]:
         if peer in results:
-            print(
-                f"invoice_api, {own} / {peer}: {results[f'invoice_api, {own}']['rps'] / results[peer]['rps']:.1f}"
-            )
+            ratio = results[f"invoice_api, {own}"]["rps"] / results[peer]["rps"]
+            print(f"invoice_api, {own} / {peer}: {ratio:.1f}")
 
 
 if __name__ == "__main__":

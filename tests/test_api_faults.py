@@ -167,8 +167,8 @@ def test_a_slow_transaction_that_wrote_early_is_not_overlooked(source: Database,
     assert api.invoice(50).json["amount_usd"] == "0.50"
     [(xid,)] = slow.execute("select pg_current_xact_id()::text::int8").fetchall()
     slow.execute(
-        "insert into risk.decisions (partition, log_offset, invoice_id, lsn, op, status, score, features, model,"
-        " rule_set, issue_date, filed_at, amount_cents, received_at, decided_at) values"
+        "insert into risk.decisions (partition, log_offset, invoice_id, lsn, op, status, score, features,"
+        " model, rule_set, issue_date, filed_at, amount_cents, received_at, decided_at) values"
         " (0, 1, 50, 1, 'u', 'review', 50, '{}', 't', 't', now(), now(), 77700, now(), now())"
     )
     slow.execute("insert into risk.stream_offsets (topic, partition, next_offset) values ('t', 0, 2)")

@@ -157,8 +157,10 @@ def test_missing_and_wrong_ids_are_told(page: Page, api: Api):
 def test_a_businesss_months_are_a_chart_and_a_table(page: Page, api: Api):
     tab = page.open("#/business/3/12", api.token)
     tab.locator(".chart canvas").wait_for()
-    drawn = "() => { const c = document.querySelector('.chart canvas');" \
-        " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0); }"  # fmt: skip
+    drawn = (
+        "() => { const c = document.querySelector('.chart canvas');"
+        " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0); }"
+    )
     tab.wait_for_function(drawn)
     assert tab.get_by_role("table").first.locator("tbody tr").count() == 12
     page.picture("console-business")
@@ -240,7 +242,8 @@ def test_screen_readers_find_names_and_landmarks(page: Page, api: Api):
         tab.wait_for_selector("main .card, main .note", state="attached")
         nameless = tab.evaluate(
             "() => [...document.querySelectorAll('input,select,button,a,meter,canvas')].filter((e) =>"
-            " !e.closest('[role=img]') && !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).map((e) => e.outerHTML)"
+            " !e.closest('[role=img]') && !(e.labels?.length || e.textContent.trim() || e.ariaLabel))"
+            ".map((e) => e.outerHTML)"
         )
         assert nameless == [], address
         assert tab.locator("main h1").count() == 1

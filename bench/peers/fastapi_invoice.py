@@ -12,8 +12,8 @@ import redis.asyncio as redis
 from fastapi import FastAPI, HTTPException, Response
 
 SQL = """
-    select i.invoice_id, i.issue_date, i.amount_usd::text as amount_usd, i.issuer_id, a.customer_name as issuer,
-           i.receiver_id, b.customer_name as receiver
+    select i.invoice_id, i.issue_date, i.amount_usd::text as amount_usd,
+           i.issuer_id, a.customer_name as issuer, i.receiver_id, b.customer_name as receiver
     from invoices i left join customers a on a.customer_id = i.issuer_id
     left join customers b on b.customer_id = i.receiver_id where i.invoice_id = $1
 """

@@ -164,11 +164,12 @@ class Api:
 def add_invoices(database: Database, count: int, first: int = 1) -> None:
     """Insert invoices whose cents are their ids, between ten businesses."""
     database.sql(
-        "insert into customers select n, 'Business ' || n from generate_series(1, 10) n on conflict do nothing"
+        "insert into customers select n, 'Business ' || n from generate_series(1, 10) n"
+        " on conflict do nothing"
     )
     database.sql(
-        "insert into invoices select n, timestamp '2026-01-01' + n * interval '1 minute', 1 + n %% 10, 1 + n %% 7,"
-        " n / 100.0 from generate_series(%s::int8, %s::int8) n",
+        "insert into invoices select n, timestamp '2026-01-01' + n * interval '1 minute',"
+        " 1 + n %% 10, 1 + n %% 7, n / 100.0 from generate_series(%s::int8, %s::int8) n",
         first,
         first + count - 1,
     )
@@ -191,10 +192,11 @@ def decide(database: Database, number: int, offset: int, status: str, score: int
     """Write a decision as invoice_consumer would."""
     values = (offset, number, offset, status, score, json.dumps(rules), number)
     database.sql(
-        "insert into risk.decisions (partition, log_offset, invoice_id, lsn, op, status, score, rules, features,"
-        " model, rule_set, issue_date, filed_at, issuer_id, receiver_id, amount_cents, received_at, decided_at)"
-        " select 0, %s, %s, %s, 'c', %s, %s, %s::jsonb, '{}', 'test', 'rules-of-the-test', issue_date, issue_date,"
-        " issuer_id, receiver_id, (amount_usd * 100)::int8, now(), clock_timestamp() from invoices where invoice_id = %s",
+        "insert into risk.decisions (partition, log_offset, invoice_id, lsn, op, status, score, rules,"
+        " features, model, rule_set, issue_date, filed_at, issuer_id, receiver_id, amount_cents, received_at,"
+        " decided_at) select 0, %s, %s, %s, 'c', %s, %s, %s::jsonb, '{}', 'test', 'rules-of-the-test',"
+        " issue_date, issue_date, issuer_id, receiver_id, (amount_usd * 100)::int8, now(), clock_timestamp()"
+        " from invoices where invoice_id = %s",
         *values,
     )
 
