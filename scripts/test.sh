@@ -43,7 +43,8 @@ unit_tests() {
 
 end_to_end() {
     step "end-to-end tests"
-    pytest tests "$@"
+    # Two workers; a file's tests stay together, see tests/conftest.py.
+    pytest tests --numprocesses 2 --dist loadgroup --no-loadscope-reorder "$@"
 }
 
 case "${1:-all}" in
