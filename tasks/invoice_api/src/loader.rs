@@ -256,9 +256,10 @@ impl Loader {
     async fn read_one_by_one(&self, reader: &mut Reader, wanted: Vec<Wanted>) {
         for (id, before) in wanted {
             let outcome = match reader.read(&[id]).await {
-                Ok(read) => match self.kept(id, &read.snapshot, read.found.into_iter().next().flatten()) {
-                    (_, entry) => Outcome::Current(entry),
-                },
+                Ok(read) => {
+                    let (_, entry) = self.kept(id, &read.snapshot, read.found.into_iter().next().flatten());
+                    Outcome::Current(entry)
+                }
                 Err(error) => self.instead(error.kind() == Kind::Refused, before),
             };
             self.deliver(id, outcome);
