@@ -223,6 +223,6 @@ mod tests {
         assert_eq!(grouped("-1234567.50"), "-1,234,567.50");
         assert_eq!(grouped("999"), "999");
         let line = json!({"task": "t", "rows": 12000, "amount_usd": "-9747747.93", "seconds": 1.5});
-        assert_eq!(summary(&line), "done in 1.5 s: amount usd -9,747,747.93, rows 12,000");
+        assert_eq!(summary(&line), "done in 1.5 s: rows 12,000, amount usd -9,747,747.93");
     }
 }
