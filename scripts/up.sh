@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Starts the stack: makes .env with fresh secrets if there is none, builds what is ours, waits until
-# everything is healthy. Arguments go to `docker compose up`; COMPOSE_PROFILES adds profiles.
+# everything is healthy. Arguments go to `docker compose up`; COMPOSE_PROFILES adds profiles, and
+# UP_BUILD=--no-build takes images as they are.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ENV_FILE="${COMPOSE_ENV_FILES:-.env}"
 scripts/make-env.sh "$ENV_FILE"
 
-docker compose up --detach --build --wait "$@"
+docker compose up --detach "${UP_BUILD:---build}" --wait "$@"
 
 # shellcheck disable=SC1090
 source "$ENV_FILE"

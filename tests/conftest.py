@@ -60,3 +60,4 @@ def stack() -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
+    assert stack.left == [], "make down ARGS=-v forgets everything"
