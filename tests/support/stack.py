@@ -65,7 +65,6 @@ class Stack:
         self.run("scripts/make-env.sh", str(self.env_file))
         ports = {name: str(free_port()) for name in PORTS}
         more = ports | {"PLATFORM_VERSION": VERSION, "AIRFLOW_TASK_TOKEN_SECONDS": str(TOKEN_SECONDS)}
-        self.env: dict[str, str] = {}
         self.set_env(**more)
         self.airflow_url = f"http://127.0.0.1:{self.env['AIRFLOW_PORT']}"
         self.token = ""
@@ -80,11 +79,12 @@ class Stack:
         self.seconds_to_healthy = time.monotonic() - started
 
     def set_env(self, **values: str) -> None:
-        """Write variables into the .env of this stack; the next `make up` reads it."""
-        with self.env_file.open("a") as file:
-            file.writelines(f"{name}={value}\n" for name, value in values.items())
+        """Change variables in the .env of this stack; the next `make up` reads it."""
         lines = self.env_file.read_text().splitlines()
-        self.env = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+        kept = [line for line in lines if line.split("=")[0] not in values]
+        changed = [f"{name}={value}" for name, value in values.items()]
+        self.env_file.write_text("\n".join([*kept, *changed, ""]))
+        self.env = dict(line.split("=", 1) for line in [*kept, *changed] if line and line[0] != "#")
 
     def close(self) -> None:
         """Remove containers, networks and data; the images stay, because they are a cache."""
