@@ -122,7 +122,8 @@ uv() {
         python3 -m venv --clear "$home"
         "$home/bin/python" -m pip install --quiet "uv==$UV_VERSION"
     fi
-    UV_PYTHON_DOWNLOADS=never "$home/bin/uv" "$@"
+    # The machine's own authorities: a network that inspects TLS has put its own there.
+    UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 "$home/bin/uv" "$@"
 }
 
 # The stamp is written last, so that an interrupted install is done again.

@@ -178,7 +178,7 @@ def test_only_what_runs_tasks_reaches_the_proxy(stack: Stack) -> None:
     lookup = "import socket; socket.create_connection(('docker-socket-proxy', 2375), 3)"
     for service in ("airflow-apiserver", "airflow-dag-processor"):
         with pytest.raises(RuntimeError, match=r"not known|resolution|gaierror"):
-            stack.exec(service, "python", "-c", lookup)
+            stack.exec(service, "env", "RES_OPTIONS=timeout:1 attempts:1", "python", "-c", lookup)
 
 
 def test_backfill_task_by_task_without_xcom_then_as_a_whole(stack: Stack) -> None:
