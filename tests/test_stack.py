@@ -51,13 +51,13 @@ def test_debezium_streams_the_invoices_as_its_own_role(stack: Stack) -> None:
 
 
 def test_the_task_image_is_small_and_has_nothing_but_the_binaries(stack: Stack) -> None:
-    image = "invoice-platform/tasks:test"
+    image = f"invoice-platform/tasks:{stack.name}"
     facts = json.loads(docker("image", "inspect", image))[0]
     assert facts["Size"] < 300e6
     assert facts["Config"]["User"] == "10001:10001"
     labels = facts["Config"]["Labels"]
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
-    assert labels["org.opencontainers.image.version"] == "test"
+    assert labels["org.opencontainers.image.version"] == stack.name
     options = ["--rm", "--read-only", "--network", "none", "--cap-drop", "ALL"]
     assert "query_source" in docker("run", *options, image, "query_source", "--version")
     for program in ("sh", "bash", "/bin/sh"):
@@ -94,7 +94,7 @@ def test_database_roles_can_do_no_more_than_they_should(stack: Stack) -> None:
 
 
 def test_the_socket_proxy_refuses_all_but_task_containers(stack: Stack) -> None:
-    image, network = "invoice-platform/tasks:test", f"{stack.name}_tasks"
+    image, network = f"invoice-platform/tasks:{stack.name}", f"{stack.name}_tasks"
     fine = {"Image": image, "Cmd": ["query_source", "--version"], "HostConfig": {"NetworkMode": network}}
 
     def host(**settings: object) -> dict:

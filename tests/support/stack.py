@@ -24,7 +24,6 @@ from support.process import free_port
 from support.services import REPOSITORY
 from support.tasks import run
 
-VERSION = "test"
 BUCKET = "de-challenge"
 DAG = "dag_invoice_by_business"
 BACKFILL = "dag_invoice_backfill"
@@ -61,10 +60,11 @@ class Stack:
         self.name = f"invoice-test-{secrets.token_hex(3)}"
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self.env_file = self.folder / "env"
-        build_images(VERSION)
+        # Tags of its own, because other clones may test on the same engine.
+        build_images(self.name)
         self.run("scripts/make-env.sh", str(self.env_file))
         ports = {name: str(free_port()) for name in PORTS}
-        more = ports | {"PLATFORM_VERSION": VERSION, "AIRFLOW_TASK_TOKEN_SECONDS": str(TOKEN_SECONDS)}
+        more = ports | {"PLATFORM_VERSION": self.name, "AIRFLOW_TASK_TOKEN_SECONDS": str(TOKEN_SECONDS)}
         self.set_env(**more)
         self.airflow_url = f"http://127.0.0.1:{self.env['AIRFLOW_PORT']}"
         self.token = ""
@@ -87,7 +87,7 @@ class Stack:
         self.env = dict(line.split("=", 1) for line in [*kept, *changed] if line and line[0] != "#")
 
     def close(self) -> None:
-        """Remove containers, networks and data; the images stay, because they are a cache."""
+        """Remove containers, networks, data and tags; what the tags named stays in the caches."""
         atexit.unregister(self.close)
         with contextlib.suppress(Exception):
             owner = f"label=invoice-platform.owner={self.name}"
@@ -95,6 +95,8 @@ class Stack:
                 docker("rm", "-f", container, check=False)
             self.run("make", "down", "ARGS=--volumes --timeout 5")
             self.left = self.leftovers()
+            for image in ("tasks", "airflow", "socket-proxy"):
+                docker("rmi", f"invoice-platform/{image}:{self.name}", check=False)
         subprocess.run(["rm", "-rf", str(self.folder)], check=False)
         self.engine.close()
 
