@@ -15,6 +15,10 @@ STAMP=invoice-platform.stand-in
 SCRATCH="$TOOLS/images"
 mkdir -p "$SCRATCH"
 
+# Clones share the cache folder and the engine: one at a time.
+exec 9>"$SCRATCH/lock"
+flock 9
+
 say() { printf 'images: %s\n' "$*" >&2; }
 
 # The images of the compose file that are not built from this repository.
