@@ -60,8 +60,13 @@ build_packages() {
 rust() {
     if ! have cargo; then
         say "installing Rust with rustup"
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-            sh -s -- -y --profile minimal --component rustfmt,clippy --no-modify-path
+        local script="$TOOLS/rustup-init.sh" place
+        # The second is where the first gets it from; some networks let only that one through.
+        for place in https://sh.rustup.rs https://static.rust-lang.org/rustup/rustup-init.sh; do
+            ! curl --proto '=https' --tlsv1.2 -sSf --retry 2 -o "$script" "$place" || break
+        done
+        sh "$script" -y --profile minimal --component rustfmt,clippy --no-modify-path
+        rm "$script"
     fi
     { have cargo-fmt && have cargo-clippy; } || rustup component add rustfmt clippy
 }
@@ -117,7 +122,8 @@ uv() {
         python3 -m venv --clear "$home"
         "$home/bin/python" -m pip install --quiet "uv==$UV_VERSION"
     fi
-    UV_PYTHON_DOWNLOADS=never "$home/bin/uv" "$@"
+    # The machine's own authorities: a network that inspects TLS has put its own there.
+    UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 "$home/bin/uv" "$@"
 }
 
 # The stamp is written last, so that an interrupted install is done again.

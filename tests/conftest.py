@@ -68,3 +68,4 @@ def stack() -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
+    assert stack.left == [], "make down ARGS=-v forgets everything"

@@ -3,7 +3,6 @@
 `make test` runs a seeded sample, `make faults` the whole campaign (FAULTS=all) and prints counts.
 """
 
-import os
 import random
 import signal
 import threading
@@ -17,6 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from support.campaign import CAMPAIGN
 from support.flaky_s3 import FlakyS3
 from support.oracle import expected_months, expected_window, published_months, published_window
 from support.services import Bucket, Database, Minio, Postgres
@@ -24,7 +24,6 @@ from support.tasks import Result, Task, run, start
 
 pytestmark = pytest.mark.faults
 
-CAMPAIGN = os.environ.get("FAULTS") == "all"
 RANDOM_KILLS = 200 if CAMPAIGN else 8
 ROWS = 6_000
 WINDOW = ("--as-of", "2025-03-31", "--months", "3")

@@ -6,11 +6,12 @@ The screenshots of the README are made here, when SCREENSHOTS names the folder t
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from support.engine import docker
 from support.stack import BUCKET, DAG, Stack, wait_until
 
 # As root in a container Chromium has no sandbox of its own; the rest keeps it from calling home.
@@ -42,20 +43,27 @@ def page(tmp_path: Path) -> Iterator:
         browser.close()
 
 
-def test_a_person_runs_the_dag_and_sees_the_lake(stack: Stack, page, tmp_path: Path) -> None:
+@pytest.fixture
+def shot(page, tmp_path: Path) -> Callable[[str], None]:
+    """Take a screenshot by that name."""
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    return lambda name: page.screenshot(path=folder / f"{name}.png")
 
-    def shot(name: str) -> None:
-        page.screenshot(path=folder / f"{name}.png")
 
-    stack.empty_lake()
-    stack.api("PATCH", f"/dags/{DAG}", {"is_paused": True})
-
+def log_in(page, stack: Stack) -> None:
+    """Log in to Airflow as the admin."""
     page.goto(stack.airflow_url)
     page.fill("input[name=username]", stack.env["AIRFLOW_ADMIN_USER"])
     page.fill("input[name=password]", stack.env["AIRFLOW_ADMIN_PASSWORD"])
     page.keyboard.press("Enter")
     page.get_by_text("Dags", exact=True).first.wait_for()
+
+
+def test_a_person_runs_the_dag_and_sees_the_lake(stack: Stack, page, shot: Callable) -> None:
+    stack.empty_lake()
+    stack.api("PATCH", f"/dags/{DAG}", {"is_paused": True})
+
+    log_in(page, stack)
     page.goto(f"{stack.airflow_url}/dags")
     page.get_by_text(DAG).first.wait_for()
     page.get_by_text("dag_invoice_backfill").first.wait_for()
@@ -107,3 +115,27 @@ def test_a_person_runs_the_dag_and_sees_the_lake(stack: Stack, page, tmp_path: P
     page.goto(f"http://127.0.0.1:{stack.env['S3_CONSOLE_PORT']}/browser/{BUCKET}/invoice_by_business%2F")
     page.get_by_text("issue_date_yearmonth=2026-01-01").first.wait_for()
     shot("lake-partitions")
+
+
+@pytest.mark.faults
+def test_a_killed_container_fails_at_once_and_a_click_on_clear_mends_it(
+    stack: Stack, page, shot: Callable
+) -> None:
+    stack.empty_lake()
+    with stack.source_locked():
+        run_id = stack.trigger(DAG, "2026-01-30")
+        docker("kill", stack.wait_for_task_container(run_id))
+        stack.finish(DAG, run_id, "failed")
+    assert stack.tries(DAG, run_id)["query_source_table"] == 1
+
+    log_in(page, stack)
+    page.goto(f"{stack.airflow_url}/dags/{DAG}/runs/{run_id}/tasks/query_source_table")
+    # The tasks after it, which failed with it, are chosen by themselves.
+    page.get_by_role("button", name=re.compile("to clear|^Clear Task Instance")).first.click()
+    page.get_by_text("Affected Tasks: 3").wait_for()
+    shot("airflow-clear")
+    page.get_by_role("button", name="Confirm").click()
+    wait_until(lambda: stack.run_state(DAG, run_id) != "failed", 30, "the cleared run")
+    stack.finish(DAG, run_id)
+    assert stack.tries(DAG, run_id)["query_source_table"] == 2
+    stack.verify("2026-01-30")

@@ -20,6 +20,8 @@ NETWORK = os.environ.get("INVOICE_TASKS_NETWORK", "invoice-platform_tasks")
 NAMESPACE = os.environ.get("INVOICE_TASKS_NAMESPACE", "invoice-platform")
 LAKE_URL = os.environ.get("LAKE_URL", "s3://de-challenge")
 SOURCE_POOL = "source"
+# The pause before the second try; each later one is twice as long.
+RETRY_SECONDS = int(os.environ.get("INVOICE_TASKS_RETRY_SECONDS", "30"))
 TRY_AGAIN = 75
 
 # What all tasks see; logs as text, because people read them in Airflow's pages.
@@ -82,7 +84,7 @@ class RetryExit75(RetryPolicy):
 DEFAULT_ARGS = {
     "owner": "data-platform",
     "retries": 5,
-    "retry_delay": timedelta(seconds=30),
+    "retry_delay": timedelta(seconds=RETRY_SECONDS),
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=15),
     "retry_policy": RetryExit75(),

@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
 # Gets the images that the compose file and the Dockerfiles name: from a registry where one answers,
 # else stand-ins of the same name made from packages, so that the files under test are the users'.
+#
+#   build.sh VERSION   …and the two images of ours that no compiler makes, tagged with VERSION
+#
+# What took minutes to make is kept in the user's cache folder, named by the hash of its sources: an
+# engine that has lost its images loads them from there.
 set -euo pipefail
 cd "$(dirname "$0")"
 source ../../scripts/env.sh
@@ -10,10 +15,32 @@ STAMP=invoice-platform.stand-in
 SCRATCH="$TOOLS/images"
 mkdir -p "$SCRATCH"
 
+# Clones share the cache folder and the engine: one at a time.
+exec 9>"$SCRATCH/lock"
+flock 9
+
 say() { printf 'images: %s\n' "$*" >&2; }
 
 # The images of the compose file that are not built from this repository.
 image_of() { sed -nE "s|^ *image: ($1:.*)|\1|p" ../../docker-compose.yaml | head -n 1; }
+
+# Files, and what this script does with them; the rest of it may change.
+hash_of() {
+    { cat "$@" pom.xml && declare -f debian jars fill_context && echo "$DEBEZIUM_VERSION"; } | sha256sum | cut -c1-16
+}
+
+# keep NAME HASH IMAGE: in place of what was kept for earlier sources.
+keep() {
+    docker save "$3" | gzip -1 >"$SCRATCH/$1.unfinished"
+    rm -f "$SCRATCH/$1"-????????????????.tar.gz
+    mv "$SCRATCH/$1.unfinished" "$SCRATCH/$1-$2.tar.gz"
+}
+
+load_kept() {
+    [ -f "$SCRATCH/$1-$2.tar.gz" ] || return 1
+    say "loading $1 from $SCRATCH"
+    docker load --quiet --input "$SCRATCH/$1-$2.tar.gz" >/dev/null
+}
 
 # Present is: pulled, or a stand-in built from the files that are here now.
 is_current() {
@@ -24,7 +51,9 @@ is_current() {
 
 debian() {
     local root="$SCRATCH/debian"
-    rm -rf "$root"
+    # An interrupted debootstrap leaves /proc mounted in its folder.
+    ! mountpoint -q "$root/proc" || umount "$root/proc"
+    rm -rf --one-file-system "$root"
     debootstrap --variant=minbase bookworm "$root" >"$SCRATCH/debootstrap.log" 2>&1 || {
         tail -n 5 "$SCRATCH/debootstrap.log" >&2
         return 1
@@ -36,7 +65,7 @@ debian() {
     cp /etc/ssl/certs/ca-certificates.crt "$root$bundle"
     tar -C "$root" -c . | docker import -c 'CMD ["bash"]' -c "ENV SSL_CERT_FILE=$bundle PIP_CERT=$bundle" \
         -c "LABEL $STAMP=$2" - "$1" >/dev/null
-    rm -rf "$root"
+    rm -rf --one-file-system "$root"
 }
 
 jars() {
@@ -61,14 +90,16 @@ fill_context() {
 
 get() {
     local folder=$1 image=$2 wanted
-    wanted=$(cat "$folder"/* pom.xml build.sh 2>/dev/null | sha256sum | cut -c1-16)
+    wanted=$(hash_of "$folder"/*)
     ! is_current "$image" "$wanted" || return 0
+    ! load_kept "$folder" "$wanted" || return 0
     if timeout 120 docker pull --quiet "$image" >/dev/null 2>&1; then
         return 0
     fi
     say "no registry has $image for us: making a stand-in from packages"
     if [ "$folder" = debian ]; then
         debian "$image" "$wanted"
+        keep "$folder" "$wanted" "$image"
         return
     fi
     local context="$SCRATCH/$folder"
@@ -83,14 +114,31 @@ services:
     build: {context: "$context", labels: {"$STAMP": "$wanted"}}
 EOF
     rm -rf "$context"
+    keep "$folder" "$wanted" "$image"
+}
+
+# An image of ours, as compose builds it; its tag is the hash of its folder.
+get_ours() {
+    local service=$1 name=$2 folder=$3 version=$4 image wanted
+    image="invoice-platform/$name"
+    wanted=$(hash_of "../../$folder"/*)
+    if ! docker image inspect "$image:$wanted" >/dev/null 2>&1 && ! load_kept "$name" "$wanted"; then
+        say "building $image"
+        # Compose wants every variable of the file, though a build uses none of the secrets.
+        (cd ../.. && PLATFORM_VERSION=$wanted COMPOSE_BAKE=false COMPOSE_FILE=docker-compose.yaml \
+            docker compose --env-file .env.example build --quiet "$service")
+        keep "$name" "$wanted" "$image:$wanted"
+    fi
+    docker tag "$image:$wanted" "$image:$version"
 }
 
 get debian debian:bookworm-slim
-for folder in ${*:-postgres silo redis kafka connect}; do
-    case "$folder" in
-    silo) get silo "$(image_of pgsty/silo)" ;;
-    kafka) get kafka "$(image_of apache/kafka)" ;;
-    connect) get connect "$(image_of quay.io/debezium/connect)" ;;
-    *) get "$folder" "$(image_of "$folder")" ;;
-    esac
-done
+get postgres "$(image_of postgres)"
+get silo "$(image_of pgsty/silo)"
+get redis "$(image_of redis)"
+get kafka "$(image_of apache/kafka)"
+get connect "$(image_of quay.io/debezium/connect)"
+[ $# -eq 0 ] || {
+    get_ours docker-socket-proxy socket-proxy docker/socket_proxy "$1"
+    get_ours airflow-init airflow docker/airflow "$1"
+}

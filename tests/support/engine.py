@@ -51,7 +51,7 @@ class Engine(Server):
 
 def build_images(version: str) -> None:
     """Build what compose names: pulled images or their stand-ins, then ours around the built binaries."""
-    subprocess.run([REPOSITORY / "tests" / "images" / "build.sh"], check=True, timeout=1800)
+    subprocess.run([REPOSITORY / "tests" / "images" / "build.sh", version], check=True, timeout=1800)
     prebuilt = REPOSITORY / "docker" / "tasks" / "prebuilt"
     shutil.rmtree(prebuilt, ignore_errors=True)
     prebuilt.mkdir(parents=True)
@@ -66,7 +66,4 @@ def build_images(version: str) -> None:
     environment = os.environ | BUILD_ENVIRONMENT | {"PLATFORM_VERSION": version, "BINARIES": "prebuilt"}
     # Compose wants every variable of the file, though a build uses none of the secrets.
     example = ["--env-file", str(REPOSITORY / ".env.example")]
-    docker(
-        "compose", *example, "build", "--quiet", "tasks", "docker-socket-proxy", "airflow-init",
-        env=environment, cwd=REPOSITORY, timeout=1800,
-    )  # fmt: skip
+    docker("compose", *example, "build", "--quiet", "tasks", env=environment, cwd=REPOSITORY, timeout=1800)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import subprocess
 import tempfile
 import time
@@ -23,7 +24,6 @@ from support.process import free_port
 from support.services import REPOSITORY
 from support.tasks import run
 
-VERSION = "test"
 BUCKET = "de-challenge"
 DAG = "dag_invoice_by_business"
 BACKFILL = "dag_invoice_backfill"
@@ -31,7 +31,7 @@ BACKFILL = "dag_invoice_backfill"
 UNTIL = "2026-01-31"
 PORTS = ("AIRFLOW_PORT", "POSTGRES_PORT", "S3_PORT", "S3_CONSOLE_PORT", "KAFKA_PORT", "CONNECT_PORT")
 # Shorter than the longest task of the tests, so that they show what happens when a token ends.
-TOKEN_SECONDS = 30
+TOKEN_SECONDS = 15
 DONE = ("success", "failed")
 
 
@@ -43,23 +43,29 @@ def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> None:
         time.sleep(0.5)
 
 
+def kill_hard(container: str) -> None:
+    """Kill a container's first process as the kernel would, so that its restart policy applies."""
+    pid = int(docker("inspect", "-f", "{{.State.Pid}}", container))
+    os.kill(pid, signal.SIGKILL)
+
+
 class Stack:
     """One compose project. Starts on entering, forgets everything on leaving."""
 
     def __init__(self) -> None:
         """Build the images and start; the time that starting took is kept."""
         self.engine = Engine()
+        self.profiles = "streaming"
+        self.left: list[str] | None = None
         self.name = f"invoice-test-{secrets.token_hex(3)}"
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self.env_file = self.folder / "env"
-        build_images(VERSION)
+        # Tags of its own, because other clones may test on the same engine.
+        build_images(self.name)
         self.run("scripts/make-env.sh", str(self.env_file))
         ports = {name: str(free_port()) for name in PORTS}
-        more = ports | {"PLATFORM_VERSION": VERSION, "AIRFLOW_TASK_TOKEN_SECONDS": str(TOKEN_SECONDS)}
-        with self.env_file.open("a") as file:
-            file.writelines(f"{name}={value}\n" for name, value in more.items())
-        lines = self.env_file.read_text().splitlines()
-        self.env = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+        more = ports | {"PLATFORM_VERSION": self.name, "AIRFLOW_TASK_TOKEN_SECONDS": str(TOKEN_SECONDS)}
+        self.set_env(**more)
         self.airflow_url = f"http://127.0.0.1:{self.env['AIRFLOW_PORT']}"
         self.token = ""
         atexit.register(self.close)
@@ -72,14 +78,25 @@ class Stack:
             raise RuntimeError(f"{error}\n{logs[-6000:]}") from None
         self.seconds_to_healthy = time.monotonic() - started
 
+    def set_env(self, **values: str) -> None:
+        """Change variables in the .env of this stack; the next `make up` reads it."""
+        lines = self.env_file.read_text().splitlines()
+        kept = [line for line in lines if line.split("=")[0] not in values]
+        changed = [f"{name}={value}" for name, value in values.items()]
+        self.env_file.write_text("\n".join([*kept, *changed, ""]))
+        self.env = dict(line.split("=", 1) for line in [*kept, *changed] if line and line[0] != "#")
+
     def close(self) -> None:
-        """Remove containers, networks and data; the images stay, because they are a cache."""
+        """Remove containers, networks, data and tags; what the tags named stays in the caches."""
         atexit.unregister(self.close)
         with contextlib.suppress(Exception):
             owner = f"label=invoice-platform.owner={self.name}"
             for container in docker("ps", "-aq", "--filter", owner).split():
                 docker("rm", "-f", container, check=False)
             self.run("make", "down", "ARGS=--volumes --timeout 5")
+            self.left = self.leftovers()
+            for image in ("tasks", "airflow", "socket-proxy"):
+                docker("rmi", f"invoice-platform/{image}:{self.name}", check=False)
         subprocess.run(["rm", "-rf", str(self.folder)], check=False)
         self.engine.close()
 
@@ -89,8 +106,10 @@ class Stack:
         return os.environ | BUILD_ENVIRONMENT | {
             "COMPOSE_PROJECT_NAME": self.name,
             "COMPOSE_ENV_FILES": str(self.env_file),
-            "COMPOSE_PROFILES": "streaming",
-            "BINARIES": "prebuilt",
+            "COMPOSE_FILE": "docker-compose.yaml:tests/stack.yaml",
+            "COMPOSE_PROFILES": self.profiles,
+            # They have just been built or loaded.
+            "UP_BUILD": "--no-build",
         }  # fmt: skip
 
     def run(self, *command: str) -> str:
@@ -120,7 +139,14 @@ class Stack:
     def containers(self) -> list[dict]:
         """Inspect every container of the stack, those of tasks included."""
         ids = docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={self.name}").split()
-        return json.loads(docker("inspect", *ids, *self.task_containers()))
+        ids += self.task_containers()
+        return json.loads(docker("inspect", *ids)) if ids else []
+
+    def leftovers(self) -> list[str]:
+        """Name the containers, volumes and networks that there still are of the stack."""
+        mine = ("--quiet", "--filter", f"label=com.docker.compose.project={self.name}")
+        kinds = (("ps", "--all"), ("volume", "ls"), ("network", "ls"))
+        return [name for kind in kinds for name in docker(*kind, *mine).split()]
 
     def task_containers(self, run_id: str = "") -> list[str]:
         """Return the ids of the task containers that there are now, of one run or of all."""
@@ -192,19 +218,23 @@ class Stack:
         return {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
 
     def empty_lake(self) -> None:
-        """Delete every object."""
+        """Delete every object, when no run is there to write more of them."""
+        unfinished = "state=running&state=queued"
+        for dag in (DAG, BACKFILL):
+            wait_until(lambda dag=dag: not self.runs(dag, unfinished), 300, "the end of all runs")
         keys = [{"Key": key} for key in self.objects()]
         for first in range(0, len(keys), 1000):
             self.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": keys[first : first + 1000]})
 
+    def log_in(self, password: str) -> str:
+        """Ask for a token as the admin; refused is an AssertionError."""
+        body = {"username": self.env["AIRFLOW_ADMIN_USER"], "password": password}
+        return self._request("POST", "/auth/token", body)["access_token"]
+
     def api(self, method: str, path: str, body: dict | None = None) -> dict:
         """Call Airflow's REST API as the admin."""
         if not self.token:
-            login = {name: self.env[f"AIRFLOW_ADMIN_{name.upper()}"] for name in ("user", "password")}
-            answer = self._request(
-                "POST", "/auth/token", {"username": login["user"], "password": login["password"]}
-            )
-            self.token = answer["access_token"]
+            self.token = self.log_in(self.env["AIRFLOW_ADMIN_PASSWORD"])
         return self._request(method, f"/api/v2{path}", body)
 
     def _request(self, method: str, path: str, body: dict | None) -> dict:
@@ -220,13 +250,12 @@ class Stack:
             raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()[:2000]}") from None
 
     def fill(self) -> None:
-        """Load the mock invoices, and let the run that unpausing a DAG starts go by."""
-        rows = ["--customers", "40", "--invoices", "24000", "--until", UNTIL]
-        self.compose("run", "--rm", "populate", *rows)
+        """Load the mock invoices, and unpause the DAGs, which starts a run for yesterday."""
         for dag in (DAG, BACKFILL):
             self.api("PATCH", f"/dags/{dag}", {"is_paused": False})
+        rows = ["--customers", "40", "--invoices", "24000", "--until", UNTIL]
+        self.compose("run", "--rm", "populate", *rows)
         wait_until(lambda: self.runs(DAG), 180, "the run that unpausing starts")
-        wait_until(lambda: self.runs(DAG)[0]["state"] in DONE, 300, "the end of that run")
 
     @contextlib.contextmanager
     def paused(self, dag: str) -> Iterator[None]:
@@ -240,6 +269,10 @@ class Stack:
     def runs(self, dag: str, query: str = "limit=100") -> list[dict]:
         """Return the runs of a DAG."""
         return self.api("GET", f"/dags/{dag}/dagRuns?{query}")["dag_runs"]
+
+    def count_runs(self, dag: str, query: str) -> int:
+        """Return how many runs of a DAG a query finds."""
+        return self.api("GET", f"/dags/{dag}/dagRuns?{query}")["total_entries"]
 
     def verify(self, as_of: str = UNTIL, months: int = 12) -> None:
         """Compare the lake with the source, month by month, reading its objects."""
@@ -257,6 +290,10 @@ class Stack:
     def task_instances(self, dag: str, run: str) -> list[dict]:
         """Return the task instances of a run."""
         return self.api("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=100")["task_instances"]
+
+    def tries(self, dag: str, run: str) -> dict[str, int]:
+        """Return how often each task of a run was tried."""
+        return {task["task_id"]: task["try_number"] for task in self.task_instances(dag, run)}
 
     def finish(self, dag: str, run: str, state: str = "success", timeout: float = 600) -> None:
         """Wait for the end of a run, which must be in that state."""
