@@ -25,6 +25,7 @@ from support.stream import (
     effects,
     envelope,
     invoice,
+    lose_slot,
     start_consumer,
     traffic,
 )
@@ -257,22 +258,50 @@ def test_a_database_of_another_topic_is_refused(kafka: Kafka, database: Database
     assert topic in done.result["error"]
 
 
-def test_a_lost_slot_is_reported_as_a_gap() -> None:
+def test_a_topic_that_comes_later_is_found(kafka: Kafka, database: Database) -> None:
+    """The service starts before the connector is registered, as in the compose stack."""
+    topic, port = f"{database.name}.later", free_port()
+    task = start_consumer(kafka, database, topic, "--listen", f"127.0.0.1:{port}")
+    try:
+        wait_until(lambda: "does not exist yet" in task.stderr_so_far())
+        assert run("invoice_consumer", "health", f"127.0.0.1:{port}").result["healthy"]
+        kafka.create_topic(topic)
+        kafka.produce(topic, traffic(17, 20))
+        wait_until(lambda: count(database) > 10)
+    finally:
+        task.send_signal(signal.SIGTERM)
+        task.finish()
+    asked = run("invoice_consumer", "health", f"127.0.0.1:{port}", check=False)
+    assert asked.exit_code == 75
+
+
+def test_explain_says_why_from_the_database(kafka: Kafka, database: Database, topic: str) -> None:
+    def change(op: str, before: dict | None, after: dict, lsn: int) -> tuple[int, None, bytes]:
+        return 0, None, envelope(op, before, after, lsn, 10**15 + lsn)
+
+    first, to_itself = invoice(7, 10**15, 1, 2, 500), invoice(7, 10**15, 1, 1, 500)
+    kafka.produce(topic, [change("c", None, first, 10), change("u", first, to_itself, 20)])
+    consume(kafka, database, topic)
+    flags = ("--decisions", database.url(), "--explain")
+    done = run("invoice_consumer", *flags, 7, env=database.env())
+    # The latest decision, not the first.
+    assert (done.result["decision"], done.result["score"]) == ("block", 100)
+    (line,) = (line for line in done.stderr.splitlines() if "+ self_invoice" in line)
+    assert "a business invoices itself" in line
+    assert "Invoice 7 from 1 to 1 of 5.00: block" in done.stderr
+    assert "issuer_history" in done.stderr
+    assert run("invoice_consumer", *flags, 8, env=database.env(), check=False).exit_code == 2
+
+
+def test_a_lost_slot_is_reported_as_a_gap(kafka: Kafka, database: Database, topic: str) -> None:
     with Postgres(settings={"max_slot_wal_keep_size": "0"}) as server:
-        database = server.create_database()
-        database.sql("select pg_create_logical_replication_slot('invoice_platform', 'pgoutput')")
-        assert database.sql("select wal_status from pg_replication_slots") != [("lost",)]
-        database.sql("create table filler (text text)")
-        for _ in range(3):
-            database.sql("insert into filler select repeat('x', 1000) from generate_series(1, 20000)")
-            database.sql("select pg_switch_wal()")
-        database.sql("checkpoint")
-        wait_until(lambda: database.sql("select wal_status from pg_replication_slots") == [("lost",)])
-        with Kafka() as kafka:
-            topic = kafka.create_topic("t")
-            task = start_consumer(kafka, database, topic, "--slot-source", database.url())
-            try:
-                wait_until(lambda: "GAP: the replication slot is lost" in task.stderr_so_far())
-            finally:
-                task.send_signal(signal.SIGTERM)
-                task.finish()
+        source = server.create_database()
+        source.sql("select pg_create_logical_replication_slot('invoice_platform', 'pgoutput')")
+        lose_slot(source)
+        flags = consumer_flags(kafka, source, topic, "--slot-source", source.url())
+        task = start("invoice_consumer", *flags, env=source.env())
+        try:
+            wait_until(lambda: "GAP: the replication slot is lost" in task.stderr_so_far())
+        finally:
+            task.send_signal(signal.SIGTERM)
+            task.finish()

@@ -542,9 +542,6 @@ impl Service<'_> {
             return Ok(());
         }
         self.looked = Instant::now();
-        if invoices::task::is_failpoint_set("risk::stall") {
-            let _ = self.consumer.pause(&self.consumer.assignment().unwrap_or_default());
-        }
         let context = self.consumer.context();
         let (assigned, ends) = (context.assigned(), context.ends());
         let businesses =
@@ -580,6 +577,12 @@ impl Service<'_> {
                 let _ = self.consumer.resume(&assignment);
             }
             self.seek(partition, offset);
+        }
+        if !self.partitions.is_empty()
+            && invoices::task::is_failpoint_set("risk::stall")
+            && let Ok(assignment) = self.consumer.assignment()
+        {
+            let _ = self.consumer.pause(&assignment);
         }
         Ok(())
     }

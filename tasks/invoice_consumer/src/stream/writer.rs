@@ -233,8 +233,10 @@ impl Thread {
     fn write(&mut self, batch: &Sealed) -> Result<Written> {
         let mut pause = RETRY_FIRST;
         loop {
+            let started = Instant::now();
             match self.try_once(batch) {
                 Ok(Written::Done) => {
+                    self.metrics.transaction(started.elapsed());
                     self.metrics.written(batch);
                     self.metrics.set_database_up(true);
                     self.hints.extend(batch.steps.iter().map(|(partition, step)| (*partition, step.to)));
