@@ -225,7 +225,6 @@ def test_from_the_sources_commit_to_the_decision(kafka: Kafka, database: Databas
         assert database.sql(
             "select committed_at is not null, committed_at < decided_at from risk.decisions"
         ) == [(True, True)] * count(database)
-        again_with_new_offsets(kafka, connect, database)
 
 
 def insert_first(database: Database) -> bool:
@@ -233,21 +232,6 @@ def insert_first(database: Database) -> bool:
     database.sql("insert into customers values (1, 'A'), (2, 'B') on conflict do nothing")
     database.sql("insert into invoices values (1, '2026-01-30', 1, 2, 5.00) on conflict do nothing")
     return False
-
-
-def again_with_new_offsets(kafka: Kafka, connect: Connect, database: Database) -> None:
-    """A worker that dies before it notes its offsets emits again; nothing is decided twice."""
-    values = ", ".join(f"({n}, '2026-02-01', {n % 2 + 1}, 1, {n}.50)" for n in range(100, 400))
-    messages = len(kafka.read(TOPIC))
-    database.sql(f"insert into invoices values {values}")
-    wait_until(lambda: len(kafka.read(TOPIC)) > messages)
-    connect.restart(signal.SIGKILL)
-    database.sql("insert into invoices values (400, '2026-02-02', 1, 2, 1.00)")
-    wait_until(lambda: any(b'"invoice_id":400' in (m.value() or b"") for m in kafka.read(TOPIC)), timeout=60)
-    consume(kafka, database, TOPIC)
-    rows = database.sql("""select count(*), count(distinct invoice_id) from risk.decisions
-        where invoice_id between 100 and 400""")
-    assert rows == [(301, 301)]
 
 
 def test_a_database_of_another_topic_is_refused(kafka: Kafka, database: Database, topic: str) -> None:
