@@ -88,7 +88,7 @@ class Kafka(Server):
 
     def _is_ready(self) -> bool:
         try:
-            AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=2)
+            AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=10)
         except KafkaException:
             return False
         return True
