@@ -7,6 +7,7 @@ Prints a table as Markdown. Broker, databases and contestants share the machine.
 
 import argparse
 import json
+import os
 import re
 import signal
 import subprocess
@@ -22,11 +23,12 @@ from confluent_kafka import Producer
 
 from support.kafka import Connect, Kafka
 from support.process import free_port, peak_rss_mib
-from support.services import Database, Postgres, wait_until
+from support.services import SUPERUSER, Database, Postgres, tools_folder, wait_until
 from support.stream import TOPIC, consumer_flags, envelope, invoice, start_consumer
 from support.tasks import run
 
-PEER = Path(__file__).resolve().parent / "peers" / "confluent_insert.py"
+PEERS = Path(__file__).resolve().parent / "peers"
+PEER, SPARK_PEER = PEERS / "confluent_insert.py", PEERS / "pyspark_kafka.py"
 
 
 def events(folder: Path, count: int, customers: int) -> Path:
@@ -70,6 +72,30 @@ def peer(kafka: Kafka, postgres: Postgres, topic: str, count: int) -> dict:
     return json.loads(process.stdout.read()) | {"rss": peak}
 
 
+def spark_peer(kafka: Kafka, postgres: Postgres, topic: str, count: int) -> dict:
+    """Measure Spark Structured Streaming, which parses and inserts and decides nothing."""
+    jars = [
+        *(tools_folder() / "spark-kafka").glob("*.jar"),
+        *(tools_folder() / "jars").glob("postgresql-*.jar"),
+    ]
+    if len(jars) < 5:
+        raise RuntimeError("Spark's jars aren't there: run scripts/setup.sh bench")
+    database = postgres.create_database()
+    database.sql("""create table parsed_by_spark (invoice_id bigint primary key, issue_date bigint,
+        issuer_id bigint, receiver_id bigint, amount numeric, lsn bigint)""")
+    address = f"{postgres.host}:{postgres.port}"
+    with tempfile.NamedTemporaryFile("r") as usage:
+        command = ["/usr/bin/time", "--format=%U %S %M", f"--output={usage.name}", sys.executable,
+                   str(SPARK_PEER), kafka.bootstrap, topic, address, database.name, SUPERUSER]  # fmt: skip
+        environment = os.environ | database.env() | {"SPARK_JARS": ",".join(map(str, jars))}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        user, system, peak_kib = map(float, usage.read().split())
+    facts = json.loads(done.stdout.splitlines()[-1])
+    rows = database.sql("select count(*) from parsed_by_spark")[0][0]
+    assert rows == facts["events"] == count, f"{rows} rows of {count} events"
+    return facts | {"cpu": user + system, "rss": peak_kib / 1024}
+
+
 def percentile(port: int, name: str, share: float) -> str:
     """Read the bucket that holds a percentile off the metrics."""
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
@@ -86,7 +112,8 @@ def steady(kafka: Kafka, postgres: Postgres, rate: int, seconds: int) -> None:
     port = free_port()
     task = start_consumer(kafka, database, topic, "--listen", f"127.0.0.1:{port}")
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0})
-    time.sleep(8)
+    wait_until(lambda: "state loaded" in task.stderr_so_far(), 60)
+    time.sleep(2)
     started = time.monotonic()
     for number in range(rate * seconds):
         now_us = time.time_ns() // 1000
@@ -98,7 +125,7 @@ def steady(kafka: Kafka, postgres: Postgres, rate: int, seconds: int) -> None:
             time.sleep(ahead)
     producer.flush(30)
     wait_until(lambda: database.sql("select count(*) from risk.decisions")[0][0] == rate * seconds, 60)
-    names = ("risk_receipt_to_decision_seconds", "risk_commit_to_decision_seconds")
+    names = ("risk_receipt_to_decision_seconds", "risk_commit_to_decision_seconds", "risk_transaction_seconds")
     for name in names:
         print(
             f"{rate}/s, {name}: p50 <= {percentile(port, name, 0.5)}, p99 <= {percentile(port, name, 0.99)}"
@@ -149,11 +176,14 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--rate", type=int, default=1000, help="events per second of the steady load")
+    parser.add_argument("--fsync", action="store_true", help="the database waits for its disk")
+    parser.add_argument("--without-spark", action="store_true")
     parser.add_argument("--only", choices=("catch-up", "steady", "commit"))
     args = parser.parse_args()
     with (
         Kafka(memory=("-Xms512m", "-Xmx1g")) as kafka,
-        Postgres(settings={"max_wal_size": "8GB"}) as postgres,
+        Postgres(settings={"max_wal_size": "8GB", "fsync": "on" if args.fsync else "off"}) as postgres,
     ):
         if args.only in (None, "catch-up"):
             with tempfile.TemporaryDirectory() as folder:
@@ -162,16 +192,17 @@ def main() -> None:
             print("| contestant | events/s | seconds | client CPU | peak memory |\n|---|---|---|---|---|")
             ours = catch_up(kafka, postgres, topic, args.events)
             other = peer(kafka, postgres, topic, args.events)
-            for name, facts in (
-                ("invoice_consumer, all rules", ours),
-                ("confluent-kafka, inserts only", other),
-            ):
+            contestants = [("invoice_consumer, all rules", ours), ("confluent-kafka, inserts only", other)]
+            if not args.without_spark:
+                spark = spark_peer(kafka, postgres, topic, args.events)
+                contestants.append(("PySpark structured streaming, inserts only", spark))
+            for name, facts in contestants:
                 cells = f"{facts['seconds']:.1f} | {facts['cpu']:.1f} s | {facts['rss']:.0f} MiB"
                 print(f"| {name} | {args.events / facts['seconds']:,.0f} | {cells} |")
-            ratio = other["seconds"] / ours["seconds"]
-            print(f"\nratio {ratio:.2f}, {ours['businesses']:,} businesses in state")
+            ratios = (f"{facts['seconds'] / ours['seconds']:.2f}" for _, facts in contestants[1:])
+            print(f"\nratios {', '.join(ratios)}; {ours['businesses']:,} businesses in state")
         if args.only in (None, "steady"):
-            steady(kafka, postgres, 1000, args.seconds)
+            steady(kafka, postgres, args.rate, args.seconds)
         if args.only in (None, "commit"):
             from_commit(kafka, postgres, 200, args.seconds)
 

@@ -6,6 +6,7 @@
 #   CONNECT_URL     where Connect listens (http://localhost:8083)
 #   CONNECTOR       name of the connector (invoices)
 #   TIMEOUT         seconds to wait (60)
+#   SNAPSHOT_MODE   initial; when_needed after a lost slot, see docs/lost-slot.md
 #
 # Exit codes: 0 it runs, 75 Connect does not answer in time, 78 the connector cannot run.
 set -euo pipefail
@@ -13,6 +14,7 @@ cd "$(dirname "$0")"
 
 CONNECT_URL="${CONNECT_URL:-http://localhost:8083}"
 CONNECTOR="${CONNECTOR:-invoices}"
+config=$(sed "s/\"snapshot.mode\": \"initial\"/\"snapshot.mode\": \"${SNAPSHOT_MODE:-initial}\"/" connector.json)
 deadline=$((SECONDS + ${TIMEOUT:-60}))
 
 say() { printf 'register: %s\n' "$*" >&2; }
@@ -32,7 +34,7 @@ done
 # PUT makes the connector or updates it; 409 is a rebalance of the workers that is soon over.
 while true; do
     answer=$(curl --silent --show-error --max-time 30 --request PUT --write-out '\n%{http_code}' \
-        --header 'Content-Type: application/json' --data @connector.json \
+        --header 'Content-Type: application/json' --data "$config" \
         "$CONNECT_URL/connectors/$CONNECTOR/config" || true)
     case "${answer##*$'\n'}" in
     200 | 201) break ;;

@@ -5,7 +5,7 @@
 #   scripts/setup.sh build   what `cargo build` needs
 #   scripts/setup.sh test    build, and the servers, peers and readers of the tests (Kafka by Maven)
 #   scripts/setup.sh deny    build, and cargo-deny
-#   scripts/setup.sh bench   test, and GNU time and the JDBC driver for the PySpark peer
+#   scripts/setup.sh bench   test, and GNU time, the JDBC driver and the Kafka source for the PySpark peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -219,6 +219,20 @@ kafka() {
     echo "$wanted" >"$home/.version"
 }
 
+# Spark's Kafka source for the PySpark peer of the stream bench; the rest of Spark is in pyspark.
+spark_kafka() {
+    local home="$TOOLS/spark-kafka" wanted
+    wanted=$(sha256sum <scripts/spark-kafka/pom.xml)
+    [ "$(cat "$home/.version" 2>/dev/null)" != "$wanted" ] || return 0
+    have mvn || apt_install maven
+    say "fetching Spark's Kafka source with Maven"
+    rm -rf "$home"
+    mvn --quiet --batch-mode -Dstyle.color=never --file scripts/spark-kafka/pom.xml dependency:copy-dependencies \
+        -DincludeArtifactIds=spark-sql-kafka-0-10_2.13,spark-token-provider-kafka-0-10_2.13,kafka-clients,commons-pool2 \
+        "-DoutputDirectory=$home" >&2
+    echo "$wanted" >"$home/.version"
+}
+
 for_build() {
     build_packages
     rust
@@ -240,6 +254,7 @@ for_bench() {
     [ -x /usr/bin/time ] || apt_install time
     have wrk || apt_install wrk
     postgres_jdbc
+    spark_kafka
 }
 
 for_deny() {

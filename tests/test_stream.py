@@ -25,6 +25,7 @@ from support.stream import (
     effects,
     envelope,
     invoice,
+    lose_slot,
     start_consumer,
     traffic,
 )
@@ -224,7 +225,6 @@ def test_from_the_sources_commit_to_the_decision(kafka: Kafka, database: Databas
         assert database.sql(
             "select committed_at is not null, committed_at < decided_at from risk.decisions"
         ) == [(True, True)] * count(database)
-        again_with_new_offsets(kafka, connect, database)
 
 
 def insert_first(database: Database) -> bool:
@@ -232,21 +232,6 @@ def insert_first(database: Database) -> bool:
     database.sql("insert into customers values (1, 'A'), (2, 'B') on conflict do nothing")
     database.sql("insert into invoices values (1, '2026-01-30', 1, 2, 5.00) on conflict do nothing")
     return False
-
-
-def again_with_new_offsets(kafka: Kafka, connect: Connect, database: Database) -> None:
-    """A worker that dies before it notes its offsets emits again; nothing is decided twice."""
-    values = ", ".join(f"({n}, '2026-02-01', {n % 2 + 1}, 1, {n}.50)" for n in range(100, 400))
-    messages = len(kafka.read(TOPIC))
-    database.sql(f"insert into invoices values {values}")
-    wait_until(lambda: len(kafka.read(TOPIC)) > messages)
-    connect.restart(signal.SIGKILL)
-    database.sql("insert into invoices values (400, '2026-02-02', 1, 2, 1.00)")
-    wait_until(lambda: any(b'"invoice_id":400' in (m.value() or b"") for m in kafka.read(TOPIC)), timeout=60)
-    consume(kafka, database, TOPIC)
-    rows = database.sql("""select count(*), count(distinct invoice_id) from risk.decisions
-        where invoice_id between 100 and 400""")
-    assert rows == [(301, 301)]
 
 
 def test_a_database_of_another_topic_is_refused(kafka: Kafka, database: Database, topic: str) -> None:
@@ -257,22 +242,50 @@ def test_a_database_of_another_topic_is_refused(kafka: Kafka, database: Database
     assert topic in done.result["error"]
 
 
-def test_a_lost_slot_is_reported_as_a_gap() -> None:
+def test_a_topic_that_comes_later_is_found(kafka: Kafka, database: Database) -> None:
+    """The service starts before the connector is registered, as in the compose stack."""
+    topic, port = f"{database.name}.later", free_port()
+    task = start_consumer(kafka, database, topic, "--listen", f"127.0.0.1:{port}")
+    try:
+        wait_until(lambda: "does not exist yet" in task.stderr_so_far())
+        assert run("invoice_consumer", "health", f"127.0.0.1:{port}").result["healthy"]
+        kafka.create_topic(topic)
+        kafka.produce(topic, traffic(17, 20))
+        wait_until(lambda: count(database) > 10)
+    finally:
+        task.send_signal(signal.SIGTERM)
+        task.finish()
+    asked = run("invoice_consumer", "health", f"127.0.0.1:{port}", check=False)
+    assert asked.exit_code == 75
+
+
+def test_explain_says_why_from_the_database(kafka: Kafka, database: Database, topic: str) -> None:
+    def change(op: str, before: dict | None, after: dict, lsn: int) -> tuple[int, None, bytes]:
+        return 0, None, envelope(op, before, after, lsn, 10**15 + lsn)
+
+    first, to_itself = invoice(7, 10**15, 1, 2, 500), invoice(7, 10**15, 1, 1, 500)
+    kafka.produce(topic, [change("c", None, first, 10), change("u", first, to_itself, 20)])
+    consume(kafka, database, topic)
+    flags = ("--decisions", database.url(), "--explain")
+    done = run("invoice_consumer", *flags, 7, env=database.env())
+    # The latest decision, not the first.
+    assert (done.result["decision"], done.result["score"]) == ("block", 100)
+    (line,) = (line for line in done.stderr.splitlines() if "+ self_invoice" in line)
+    assert "a business invoices itself" in line
+    assert "Invoice 7 from 1 to 1 of 5.00: block" in done.stderr
+    assert "issuer_history" in done.stderr
+    assert run("invoice_consumer", *flags, 8, env=database.env(), check=False).exit_code == 2
+
+
+def test_a_lost_slot_is_reported_as_a_gap(kafka: Kafka, database: Database, topic: str) -> None:
     with Postgres(settings={"max_slot_wal_keep_size": "0"}) as server:
-        database = server.create_database()
-        database.sql("select pg_create_logical_replication_slot('invoice_platform', 'pgoutput')")
-        assert database.sql("select wal_status from pg_replication_slots") != [("lost",)]
-        database.sql("create table filler (text text)")
-        for _ in range(3):
-            database.sql("insert into filler select repeat('x', 1000) from generate_series(1, 20000)")
-            database.sql("select pg_switch_wal()")
-        database.sql("checkpoint")
-        wait_until(lambda: database.sql("select wal_status from pg_replication_slots") == [("lost",)])
-        with Kafka() as kafka:
-            topic = kafka.create_topic("t")
-            task = start_consumer(kafka, database, topic, "--slot-source", database.url())
-            try:
-                wait_until(lambda: "GAP: the replication slot is lost" in task.stderr_so_far())
-            finally:
-                task.send_signal(signal.SIGTERM)
-                task.finish()
+        source = server.create_database()
+        source.sql("select pg_create_logical_replication_slot('invoice_platform', 'pgoutput')")
+        lose_slot(source)
+        flags = consumer_flags(kafka, source, topic, "--slot-source", source.url())
+        task = start("invoice_consumer", *flags, env=source.env())
+        try:
+            wait_until(lambda: "GAP: the replication slot is lost" in task.stderr_so_far())
+        finally:
+            task.send_signal(signal.SIGTERM)
+            task.finish()

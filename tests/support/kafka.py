@@ -72,6 +72,10 @@ class Kafka(Server):
             "transaction.state.log.num.partitions": "1",
             "transaction.state.log.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
+            # A killed broker and killed consumers are noticed in seconds, not in tens of them.
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
+            "group.min.session.timeout.ms": "1000",
             "auto.create.topics.enable": "false",
             "message.max.bytes": str(MESSAGE_BYTES_MAX),
             "replica.fetch.max.bytes": str(MESSAGE_BYTES_MAX),
@@ -84,7 +88,7 @@ class Kafka(Server):
 
     def _is_ready(self) -> bool:
         try:
-            AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=2)
+            AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=10)
         except KafkaException:
             return False
         return True
@@ -207,9 +211,9 @@ class Connect(Server):
         self.end_process(number)
         self.start()
 
-    def register(self) -> subprocess.CompletedProcess:
+    def register(self, **more: str) -> subprocess.CompletedProcess:
         """Run the project's own script."""
-        environment = {"PATH": os.environ["PATH"], "CONNECT_URL": self.url, "TIMEOUT": "60"}
+        environment = {"PATH": os.environ["PATH"], "CONNECT_URL": self.url, "TIMEOUT": "60", **more}
         return subprocess.run([DEBEZIUM / "register.sh"], env=environment, capture_output=True, text=True)
 
     def status(self) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+# A Java server on a machine with ten times its work takes minutes.
+READY_SECONDS = 180
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -109,13 +111,13 @@ class Server:
                 preexec_fn=die_with_parent,
                 **options,
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + READY_SECONDS
         while not is_ready():
             if not self.running:
                 raise RuntimeError(f"{self.name} ended while it started\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 self.end_process(signal.SIGKILL)
-                raise RuntimeError(f"{self.name} isn't ready after 60 s\n{self.log_tail()}")
+                raise RuntimeError(f"{self.name} isn't ready after {READY_SECONDS} s\n{self.log_tail()}")
             time.sleep(0.05)
 
     def log_tail(self, lines: int = 30) -> str:

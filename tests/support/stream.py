@@ -5,10 +5,12 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from support.services import Database
+from support.services import Database, wait_until
 from support.tasks import Result, Task, run, start
 
 DAY_US = 86_400_000_000
+# Killed consumers are missed soon.
+FAST_GROUP = "session.timeout.ms=3000\nheartbeat.interval.ms=300\n"
 START_US = 1_767_225_600_000_000  # 2026-01-01
 TOPIC = "postgres.public.invoices"
 
@@ -139,3 +141,18 @@ def lines(result: Result) -> Iterator[dict[str, Any]]:
 def last_line(result: Result) -> dict[str, Any]:
     """Return the result line."""
     return json.loads(result.stdout.splitlines()[-1])
+
+
+def lose_slot(database: Database) -> None:
+    """Write more log than the server keeps for a slot that nobody reads."""
+
+    def status() -> str:
+        return database.sql("select wal_status from pg_replication_slots")[0][0]
+
+    assert status() != "lost"
+    database.sql("create table filler (text text)")
+    for _ in range(3):
+        database.sql("insert into filler select repeat('x', 1000) from generate_series(1, 20000)")
+        database.sql("select pg_switch_wal()")
+    database.sql("checkpoint")
+    wait_until(lambda: status() == "lost")

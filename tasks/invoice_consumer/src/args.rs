@@ -170,6 +170,12 @@ pub enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Ask a running consumer whether it is healthy, as a container's health check does
+    Health {
+        /// Where it serves /health
+        #[arg(value_name = "HOST:PORT")]
+        address: SocketAddr,
+    },
 }
 
 #[derive(Debug, Clone, ClapArgs)]

@@ -2,6 +2,7 @@
 
 use crate::metrics::Metrics;
 use invoices::{Error, Result};
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -26,6 +27,28 @@ pub fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<SocketAddr> {
         }
     });
     Ok(bound)
+}
+
+/// Asks for /health; the image has no curl.
+///
+/// # Errors
+/// Retry: nobody answers, or the answer is not 200.
+pub fn ask_health(address: SocketAddr) -> Result<Value> {
+    match ask(address) {
+        Ok(status) if status.split_whitespace().nth(1) == Some("200") => Ok(json!({ "healthy": true })),
+        Ok(status) => Err(Error::retry(format!("{address} says {}", status.trim()))),
+        Err(error) => Err(Error::retry(format!("{address} does not answer")).because(error)),
+    }
+}
+
+fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.write_all(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")?;
+    let mut status = String::new();
+    BufReader::new(stream.take(REQUEST_BYTES_MAX)).read_line(&mut status)?;
+    Ok(status)
 }
 
 fn answer(stream: &TcpStream, metrics: &Metrics) -> std::io::Result<()> {

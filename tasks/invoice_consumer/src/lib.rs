@@ -55,6 +55,7 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
             let rules = rule_files::read(file)?;
             Ok(json!({ "rule_set": rules.id, "rules": rules.rules.len() }))
         }
+        Some(Command::Health { address }) => http::ask_health(*address),
         Some(Command::Replay(replay)) => replay::run(&Store::new(&replay.decisions, "")?),
         Some(Command::Dlq(dlq)) => match &dlq.action {
             DlqAction::List(topic) => dlq::list(topic),

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Upper bounds of the latency buckets, milliseconds.
-const BOUNDS_MS: [u64; 14] = [1, 2, 5, 10, 15, 25, 50, 75, 100, 250, 500, 1_000, 10_000, 60_000];
+const BOUNDS_MS: [u64; 15] = [1, 2, 5, 10, 15, 20, 25, 50, 75, 100, 250, 500, 1_000, 10_000, 60_000];
 /// A loop that has not turned for this long is not healthy.
 const HEALTHY_SECONDS: u64 = 60;
 
@@ -82,6 +82,7 @@ pub struct Metrics {
     slot: Mutex<Option<SlotFacts>>,
     from_commit: Histogram,
     from_receipt: Histogram,
+    transactions: Histogram,
     database_up: AtomicBool,
     turned_at_s: AtomicU64,
 }
@@ -108,6 +109,11 @@ impl Metrics {
                 self.from_commit.observe((now - committed).max(0) as u64);
             }
         }
+    }
+
+    /// A transaction took this long.
+    pub fn transaction(&self, took: Duration) {
+        self.transactions.observe(took.as_micros() as u64);
     }
 
     pub fn set_database_up(&self, up: bool) {
@@ -269,6 +275,7 @@ impl Metrics {
             "risk_receipt_to_decision_seconds",
             "Receipt to committed decision",
         );
+        self.transactions.write(&mut text, "risk_transaction_seconds", "Writing one batch, commit included");
         text
     }
 }

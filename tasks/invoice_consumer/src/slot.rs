@@ -75,9 +75,10 @@ impl Slot {
         if facts.is_lost && !last.is_lost {
             tracing::error!(
                 slot,
-                "GAP: the replication slot is lost, the source has removed log that was not read yet; drop the slot, \
-                 register the connector anew with snapshot.mode=when_needed: the snapshot decides what was missed, \
-                 without notifications"
+                "GAP: the replication slot is lost, the source has removed log that was not read yet, and the \
+                 connector will not say so; first SNAPSHOT_MODE=when_needed debezium/register.sh, then \
+                 select pg_drop_replication_slot('{slot}'): a snapshot decides what is there now, without \
+                 notifications (docs/lost-slot.md)"
             );
         }
         if lags {

@@ -207,11 +207,20 @@ fn merge(line: &mut Value, fields: Value) {
 /// See [`crate::failpoint!`]. The action `return` aborts the process as a crash would; `sleep(ms)`,
 /// `pause` and the others are those of the `fail` crate.
 pub fn failpoint(name: &str) {
-    #[cfg(feature = "failpoints")]
-    if fail::eval(name, |_| ()).is_some() {
+    if is_failpoint_set(name) {
         std::process::abort();
     }
-    let _ = name;
+}
+
+/// Whether a failpoint's action is `return`, for faults that are not the end of the process.
+pub fn is_failpoint_set(name: &str) -> bool {
+    #[cfg(feature = "failpoints")]
+    return fail::eval(name, |_| ()).is_some();
+    #[cfg(not(feature = "failpoints"))]
+    {
+        let _ = name;
+        false
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod time;
 
 use crate::change::{Change, Event, Nothing, Row};
 use crate::decision::Op;
-use cell::Cell;
+use cell::{Cell, shortened};
 use envelope::{Message, RawRow};
 use invoices::money::MoneyType;
 use invoices::source::ColumnNames;
@@ -76,8 +76,9 @@ impl Decoder {
         let op = match message.op.as_deref() {
             Some("t") => return Ok(Event::Nothing(Nothing::Truncation)),
             Some("m") => return Ok(Event::Nothing(Nothing::Message)),
-            Some(letter) => Op::parse(letter)
-                .ok_or_else(|| format!("op {letter:?} is unknown; c, u, d, r, t and m are known"))?,
+            Some(letter) => Op::parse(letter).ok_or_else(|| {
+                format!("op {:?} is unknown; c, u, d, r, t and m are known", shortened(letter))
+            })?,
             None => return Err("the message is neither a change envelope nor a row of invoices".to_owned()),
         };
         let needed = if op == Op::Delete { message.before.as_ref() } else { message.after.as_ref() };

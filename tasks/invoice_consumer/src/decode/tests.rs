@@ -2,6 +2,9 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+#[path = "../../fuzz/promises.rs"]
+mod promises;
+
 /// 2026-01-31 09:15:00 UTC
 const DATE_US: i64 = 1_769_850_900_000_000;
 
@@ -215,6 +218,24 @@ fn deep_nesting_is_refused_or_skipped_but_never_overflows_the_stack() {
         deep,
     ] {
         let _ = decoder().decode(Some(text.as_bytes()));
+    }
+}
+
+#[test]
+fn every_message_of_the_fuzzers_corpus_keeps_the_promises() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/decode");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+    assert!(files.len() > 10);
+    for file in files {
+        promises::keep(&std::fs::read(file.unwrap().path()).unwrap());
+    }
+}
+
+#[test]
+fn a_reason_is_short_whatever_the_message_says() {
+    let long = "\u{1}".repeat(500_000);
+    for value in [json!({"op": long}), json!({"invoice_id": long}), json!({"invoice_id": 1, "__op": long})] {
+        assert!(refusal(&value).len() < 1000);
     }
 }
 

@@ -8,7 +8,7 @@ mod write;
 
 pub use batch::{Batch, DeadLetter, Receipt, Sealed, Step};
 pub use load::{Loaded, StoredDecision, known_of, stored_decisions};
-pub use write::Written;
+pub use write::{Session, Written};
 
 use crate::model::features::{MEANINGS, MODEL};
 use invoices::source::SourceUrl;

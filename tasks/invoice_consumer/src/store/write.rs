@@ -1,11 +1,12 @@
 //! One batch, one transaction: decisions, figures, outbox, dead letters and offsets, or none of them.
 
 use super::batch::DECISION_COLUMNS;
-use super::{Sealed, Store};
+use super::{Sealed, Step, Store};
 use crate::model::features::MODEL;
+use crate::rules::RuleSet;
 use invoices::source::postgres::failed;
 use invoices::{Error, Kind, Result, failpoint};
-use postgres::{Client, Transaction};
+use postgres::{Client, Statement, Transaction};
 use std::io::Write;
 
 const WRITING: &str = "cannot write the decisions";
@@ -19,18 +20,53 @@ pub enum Written {
     Fenced,
 }
 
+/// A connection that writes batches, its statements prepared once.
+pub struct Session {
+    client: Client,
+    step: Statement,
+    decisions: Statement,
+    changes: Statement,
+    notifications: Statement,
+    /// The rule set that was stored last over this connection.
+    rule_set: String,
+}
+
 impl Store {
+    /// # Errors
+    /// Retry when the database doesn't answer.
+    pub fn session(&self) -> Result<Session> {
+        let mut client = self.connect()?;
+        let mut prepare = |sql: &str| client.prepare(sql).map_err(|error| failed(WRITING, error));
+        Ok(Session {
+            step: prepare(
+                "update risk.stream_offsets set next_offset = $4, updated_at = now() \
+                 where topic = $1 and partition = $2 and next_offset = $3",
+            )?,
+            decisions: prepare(&format!(
+                "copy risk.decisions ({DECISION_COLUMNS}) from stdin (format binary)"
+            ))?,
+            changes: prepare("copy risk.business_day_changes from stdin (format binary)")?,
+            notifications: prepare(
+                "copy risk.notifications (invoice_id, lsn, from_status, to_status, score, rules) \
+                 from stdin (format binary)",
+            )?,
+            client,
+            rule_set: String::new(),
+        })
+    }
+
     /// Writes a batch. The offsets come first: the row lock makes two writers of one partition wait
     /// for each other, and whoever finds another offset than the one it started from has lost.
     ///
     /// # Errors
     /// Retry when the database is down; then nothing, or everything, is written, and the same call
     /// finds out which.
-    pub fn write(&self, client: &mut Client, batch: &Sealed) -> Result<Written> {
+    pub fn write(&self, session: &mut Session, batch: &Sealed) -> Result<Written> {
+        let Session { client, step, decisions, changes, notifications, rule_set } = session;
         let mut transaction = client.transaction().map_err(|error| failed(WRITING, error))?;
         let mut moved_before = 0;
-        for (partition, step) in &batch.steps {
-            match self.step(&mut transaction, *partition, step.from, step.to)? {
+        for (partition, Step { from, to }) in &batch.steps {
+            match self.step(&mut transaction, step, *partition, *from, *to)? {
                 Stepped::Now => {}
                 Stepped::Before => moved_before += 1,
                 Stepped::Elsewhere => return Ok(Written::Fenced),
@@ -42,19 +78,39 @@ impl Store {
             return Ok(if whole { Written::Done } else { Written::Fenced });
         }
         failpoint!("risk::after_offsets");
-        self.write_rows(&mut transaction, batch)?;
+        if batch.decision_count > 0 {
+            if batch.rules.id != *rule_set {
+                store_rules(&mut transaction, &batch.rules)?;
+            }
+            copy(&mut transaction, decisions, &batch.decisions)?;
+        }
+        failpoint!("risk::after_decisions");
+        if batch.change_count > 0 {
+            copy(&mut transaction, changes, &batch.changes)?;
+        }
+        if batch.notification_count > 0 {
+            copy(&mut transaction, notifications, &batch.notifications)?;
+        }
+        self.write_dead_letters(&mut transaction, batch)?;
         failpoint!("risk::before_commit");
         transaction.commit().map_err(|error| failed(WRITING, error))?;
+        if batch.decision_count > 0 {
+            rule_set.clone_from(&batch.rules.id);
+        }
         failpoint!("risk::after_commit");
         Ok(Written::Done)
     }
 
-    fn step(&self, transaction: &mut Transaction<'_>, partition: i32, from: i64, to: i64) -> Result<Stepped> {
+    fn step(
+        &self,
+        transaction: &mut Transaction<'_>,
+        statement: &Statement,
+        partition: i32,
+        from: i64,
+        to: i64,
+    ) -> Result<Stepped> {
         let doing = |error| failed(WRITING, error);
-        let sql = "update risk.stream_offsets set next_offset = $4, updated_at = now() \
-            where topic = $1 and partition = $2 and next_offset = $3";
-        let statement = transaction.prepare(sql).map_err(doing)?;
-        if transaction.execute(&statement, &[&self.topic, &partition, &from, &to]).map_err(doing)? == 1 {
+        if transaction.execute(statement, &[&self.topic, &partition, &from, &to]).map_err(doing)? == 1 {
             return Ok(Stepped::Now);
         }
         let sql = "select next_offset from risk.stream_offsets where topic = $1 and partition = $2";
@@ -66,30 +122,22 @@ impl Store {
         })
     }
 
-    fn write_rows(&self, transaction: &mut Transaction<'_>, batch: &Sealed) -> Result<()> {
-        let doing = |error| failed(WRITING, error);
-        if batch.decision_count > 0 {
-            let rules = &batch.rules;
-            let sql = "insert into risk.rule_sets (rule_set, model, source) values ($1, $2, $3) on conflict do nothing";
-            transaction.execute(sql, &[&rules.id, &MODEL, &rules.text]).map_err(doing)?;
-            copy(transaction, &format!("risk.decisions ({DECISION_COLUMNS})"), &batch.decisions)?;
-        }
-        failpoint!("risk::after_decisions");
-        if batch.change_count > 0 {
-            copy(transaction, "risk.business_day_changes", &batch.changes)?;
-        }
-        if batch.notification_count > 0 {
-            let columns = "risk.notifications (invoice_id, lsn, from_status, to_status, score, rules)";
-            copy(transaction, columns, &batch.notifications)?;
-        }
+    fn write_dead_letters(&self, transaction: &mut Transaction<'_>, batch: &Sealed) -> Result<()> {
         for letter in &batch.dead_letters {
             let sql = "insert into risk.dead_letters (topic, partition, log_offset, reason) values ($1, $2, $3, $4)";
             transaction
                 .execute(sql, &[&self.topic, &letter.partition, &letter.offset, &letter.reason])
-                .map_err(doing)?;
+                .map_err(|error| failed(WRITING, error))?;
         }
         Ok(())
     }
+}
+
+fn store_rules(transaction: &mut Transaction<'_>, rules: &RuleSet) -> Result<()> {
+    let sql =
+        "insert into risk.rule_sets (rule_set, model, source) values ($1, $2, $3) on conflict do nothing";
+    let stored = transaction.execute(sql, &[&rules.id, &MODEL, &rules.text]);
+    stored.map(drop).map_err(|error| failed(WRITING, error))
 }
 
 enum Stepped {
@@ -98,9 +146,8 @@ enum Stepped {
     Elsewhere,
 }
 
-fn copy(transaction: &mut Transaction<'_>, target: &str, rows: &[u8]) -> Result<()> {
-    let sql = format!("copy {target} from stdin (format binary)");
-    let mut writer = transaction.copy_in(&sql).map_err(|error| failed(WRITING, error))?;
+fn copy(transaction: &mut Transaction<'_>, statement: &Statement, rows: &[u8]) -> Result<()> {
+    let mut writer = transaction.copy_in(statement).map_err(|error| failed(WRITING, error))?;
     let written = writer.write_all(rows);
     match writer.finish() {
         Err(error) => Err(unexpected(failed(WRITING, error))),

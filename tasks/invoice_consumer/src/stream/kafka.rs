@@ -4,14 +4,17 @@ use invoices::{Error, Result};
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
-use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Largest message that is taken from or put into a topic, bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+const ASK_EVERY: Duration = Duration::from_secs(1);
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A consumer that several threads use.
 pub type SharedConsumer = Arc<BaseConsumer<Context>>;
@@ -30,8 +33,14 @@ struct Shared {
     /// Assigned or revoked since they were last asked for.
     changed: BTreeSet<i32>,
     rebalances: u64,
-    /// End of each partition's log for readers of committed messages.
-    ends: HashMap<i32, i64>,
+    ends: HashMap<i32, End>,
+}
+
+/// End of a partition's log for readers of committed messages, and since when it is known.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    pub offset: i64,
+    pub since: Instant,
 }
 
 impl Context {
@@ -52,8 +61,18 @@ impl Context {
         self.with(|shared| shared.rebalances)
     }
 
-    pub fn ends(&self) -> HashMap<i32, i64> {
+    pub fn ends(&self) -> HashMap<i32, End> {
         self.with(|shared| shared.ends.clone())
+    }
+
+    fn saw_end(&self, partition: i32, offset: i64) {
+        self.with(|shared| {
+            let seen = End { offset, since: Instant::now() };
+            let end = shared.ends.entry(partition).or_insert(seen);
+            if end.offset != offset {
+                *end = seen;
+            }
+        });
     }
 
     pub fn set_before_revoke(&self, act: impl Fn() + Send + 'static) {
@@ -62,16 +81,6 @@ impl Context {
 }
 
 impl ClientContext for Context {
-    fn stats(&self, statistics: Statistics) {
-        self.with(|shared| {
-            for topic in statistics.topics.values() {
-                for (partition, facts) in topic.partitions.iter().filter(|(partition, _)| **partition >= 0) {
-                    shared.ends.insert(*partition, facts.ls_offset.max(facts.eof_offset));
-                }
-            }
-        });
-    }
-
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
         // The end of a partition is no error; polling sees it too.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
@@ -114,7 +123,7 @@ impl ConsumerContext for Context {
     }
 }
 
-/// Settings that consumers and producers share, with those of `--kafka-config` over them.
+/// Settings that all clients share, with those of `--kafka-config` over them.
 ///
 /// # Errors
 /// Configuration: a file that can't be read or a line without `=`.
@@ -122,7 +131,6 @@ pub fn config(brokers: &str, file: Option<&Path>) -> Result<ClientConfig> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
     config.set("message.max.bytes", MESSAGE_BYTES_MAX.to_string());
-    config.set("log.queue", "false").remove("log.queue");
     let Some(path) = file else { return Ok(config) };
     let text = std::fs::read_to_string(path)
         .map_err(|error| Error::config(format!("cannot read {}", path.display())).because(error))?;
@@ -136,28 +144,46 @@ pub fn config(brokers: &str, file: Option<&Path>) -> Result<ClientConfig> {
     Ok(config)
 }
 
+/// What correctness rests on; `--kafka-config` can't change it.
+const CONSUMER_FIXED: [(&str, &str); 5] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "earliest"),
+    ("enable.partition.eof", "true"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// Unless `--kafka-config` says otherwise.
+const CONSUMER_DEFAULTS: [(&str, &str); 9] = [
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("session.timeout.ms", "10000"),
+    ("heartbeat.interval.ms", "1000"),
+    ("fetch.wait.max.ms", "10"),
+    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.message.max.bytes", "4194304"),
+    ("queued.max.messages.kbytes", "65536"),
+    // A broker or a topic that was away is found again within seconds, not minutes.
+    ("reconnect.backoff.max.ms", "1000"),
+    ("topic.metadata.refresh.interval.ms", "5000"),
+];
+
 /// A consumer in a group; offsets are the database's business, the group's are a hint.
 ///
 /// # Errors
 /// Configuration: settings that librdkafka doesn't accept.
 pub fn consumer(mut config: ClientConfig, group: &str, instance: Option<&str>) -> Result<SharedConsumer> {
+    for (name, value) in CONSUMER_DEFAULTS {
+        if config.get(name).is_none() {
+            config.set(name, value);
+        }
+    }
+    for (name, value) in CONSUMER_FIXED {
+        config.set(name, value);
+    }
     config
         .set("group.id", group)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("enable.partition.eof", "true")
-        .set("session.timeout.ms", "10000")
-        .set("heartbeat.interval.ms", "1000")
-        .set("fetch.wait.max.ms", "10")
-        .set("fetch.queue.backoff.ms", "10")
-        .set("fetch.message.max.bytes", "4194304")
         .set("fetch.max.bytes", MESSAGE_BYTES_MAX.to_string())
-        .set("receive.message.max.bytes", (MESSAGE_BYTES_MAX + 1024 * 1024).to_string())
-        .set("queued.max.messages.kbytes", "65536")
-        .set("statistics.interval.ms", "1000")
-        .set("allow.auto.create.topics", "false");
+        .set("receive.message.max.bytes", (MESSAGE_BYTES_MAX + 1024 * 1024).to_string());
     if let Some(instance) = instance {
         config.set("group.instance.id", instance);
     }
@@ -165,10 +191,26 @@ pub fn consumer(mut config: ClientConfig, group: &str, instance: Option<&str>) -
     created.map(Arc::new).map_err(|error| Error::config("cannot make a Kafka consumer").because(error))
 }
 
+/// Asks the broker where the logs end, every second until the process ends. What the client itself
+/// knows comes with fetched messages, so a partition that is not fetched any more would look finished.
+pub fn watch_ends(consumer: SharedConsumer, topic: String) {
+    std::thread::spawn(move || {
+        loop {
+            for partition in consumer.context().assigned() {
+                match consumer.fetch_watermarks(&topic, partition, ASK_TIMEOUT) {
+                    Ok((_, end)) => consumer.context().saw_end(partition, end),
+                    Err(error) => tracing::debug!(partition, "cannot ask for the end of the log: {error}"),
+                }
+            }
+            std::thread::sleep(ASK_EVERY);
+        }
+    });
+}
+
 /// Gives up partitions and leaves the group. Dropping a consumer can hang (librdkafka's bug tracker
 /// knows several ways), so it is left to the end of the process.
 pub fn leave(consumer: SharedConsumer) {
     consumer.unsubscribe();
-    let _ = consumer.poll(std::time::Duration::from_millis(200));
+    let _ = consumer.poll(Duration::from_millis(200));
     std::mem::forget(consumer);
 }

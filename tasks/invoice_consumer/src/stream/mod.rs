@@ -21,7 +21,7 @@ use crate::notify::Notifier;
 use crate::rule_files::RuleFiles;
 use crate::rules::Verdict;
 use crate::slot::Slot;
-use crate::store::{Batch, DeadLetter, Loaded, Receipt, Sealed, Store, known_of};
+use crate::store::{Batch, DeadLetter, Loaded, Receipt, Store, known_of};
 use crate::{decode_options, http};
 use dead_letters::{DeadLetters, Letter};
 use invoices::task::Task;
@@ -33,7 +33,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use watchdog::{Remedy, Watchdog};
@@ -48,7 +48,11 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Time to write what is decided before partitions are given away.
 const BEFORE_REVOKE: Duration = Duration::from_secs(8);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The end of a log is asked for every second, so it is known a little later than it is reached.
+const LOOK_SLACK: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
+/// A queue that is full for this long is worth telling the group that this consumer lives.
+const STALLED: Duration = Duration::from_millis(100);
 
 /// A partition that this consumer decides.
 struct Partition {
@@ -62,8 +66,9 @@ struct Service<'a> {
     store: Store,
     consumer: SharedConsumer,
     partitions: HashMap<i32, Partition>,
-    at_end: BTreeSet<i32>,
-    writer: Writer,
+    /// When partitions were last read to their end.
+    at_end: HashMap<i32, Instant>,
+    writer: Arc<Writer>,
     letters: DeadLetters,
     decoder: Decoder,
     rules: RuleFiles,
@@ -103,11 +108,12 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
     }
     notifier(args, &store, &metrics, &config, task)?.start();
     let consumer = kafka::consumer(config, &args.service.group, args.service.instance.as_deref())?;
-    let writer = Writer::start(store.clone(), Arc::clone(&consumer), Arc::clone(&metrics));
-    let progress = writer.progress();
+    let writer = Arc::new(Writer::start(store.clone(), Arc::clone(&consumer), Arc::clone(&metrics)));
+    let before_revoke = Arc::clone(&writer);
     consumer.context().set_before_revoke(move || {
-        progress.wait(BEFORE_REVOKE);
+        before_revoke.flush(BEFORE_REVOKE);
     });
+    kafka::watch_ends(Arc::clone(&consumer), args.topic.clone());
     let subscribed = consumer.subscribe(&[&args.topic]);
     subscribed.map_err(|error| Error::config("cannot subscribe to the topic").because(error))?;
     tracing::info!(topic = args.topic, group = args.service.group, database = store.name(), "consuming");
@@ -116,7 +122,7 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
         store,
         consumer: Arc::clone(&consumer),
         partitions: HashMap::new(),
-        at_end: BTreeSet::new(),
+        at_end: HashMap::new(),
         writer,
         letters,
         decoder: Decoder::new(decode_options(&args.decoding)),
@@ -127,11 +133,15 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
         looked: Instant::now(),
     };
     let outcome = service.run(task);
-    let is_written = service.writer.progress().wait(DRAIN);
+    let is_written = service.writer.flush(DRAIN);
     let totals = service.metrics.totals();
     drop(service);
     kafka::leave(consumer);
-    outcome?;
+    match outcome {
+        // Asked to end while it waited for something: what is decided is written all the same.
+        Err(error) if error.kind() == Kind::Retry && task.check_stop().is_err() => tracing::info!("{error}"),
+        other => other?,
+    }
     if !is_written {
         return Err(Error::retry("the database did not take the last decisions; they will be made again")
             .with_facts(totals));
@@ -166,30 +176,43 @@ impl Service<'_> {
         let consumer = Arc::clone(&self.consumer);
         while task.check_stop().is_ok() {
             self.look_around()?;
-            self.rules.refresh();
+            self.refresh_rules()?;
             let messages = self.collect(&consumer)?;
             if self.writer.check_fenced()? {
                 self.forget_all()?;
                 continue;
             }
-            for partition in consumer.context().take_changed() {
+            let changed = consumer.context().take_changed();
+            if !changed.is_empty() {
+                self.flush()?;
+            }
+            for partition in changed {
                 self.forget(partition);
                 self.begin(partition)?;
             }
             if !messages.is_empty() {
                 self.decide_all(messages)?;
-            } else if self.is_finished() {
+            } else if self.is_finished() && !self.writer.has_open() {
                 break;
             }
+            self.hand_over()?;
         }
         Ok(())
     }
 
-    /// Takes what is there, up to the batch's limits; waits only for the first message.
+    /// Looks for changed rules; one batch is decided by one rule set.
+    fn refresh_rules(&mut self) -> Result<()> {
+        let before = self.rules.active();
+        self.rules.refresh();
+        if Arc::ptr_eq(&before, &self.rules.active()) { Ok(()) } else { self.flush() }
+    }
+
+    /// Takes what is there, up to the batch's limits; waits only for the first message, and no longer
+    /// than the open batch does.
     fn collect<'m>(&mut self, consumer: &'m SharedConsumer) -> Result<Vec<BorrowedMessage<'m>>> {
         let mut messages = Vec::new();
         let mut bytes = 0;
-        let mut wait = IDLE;
+        let mut wait = self.writer.due_in().unwrap_or(IDLE);
         while messages.len() < self.args.service.batch_max as usize && bytes < BATCH_BYTES_MAX {
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
@@ -199,7 +222,7 @@ impl Service<'_> {
                     messages.push(message);
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.at_end.insert(partition);
+                    self.at_end.insert(partition, Instant::now());
                     wait = Duration::ZERO;
                 }
                 Some(Err(error)) => {
@@ -218,7 +241,7 @@ impl Service<'_> {
         Ok(messages)
     }
 
-    /// Decodes, looks up what is known, decides, and hands the batch to the writer.
+    /// Decodes, looks up what is known, and adds the decisions to the open batch.
     fn decide_all(&mut self, messages: Vec<BorrowedMessage<'_>>) -> Result<()> {
         let received_us = now_us();
         let messages = self.in_order(messages)?;
@@ -227,7 +250,7 @@ impl Service<'_> {
             .map(|message| Decoded { event: self.decoder.decode(message.payload()), message })
             .collect();
         let mut known = self.look_up(&decoded)?;
-        let mut batch = Batch::new(self.rules.active());
+        let mut batch = self.writer.take_open().unwrap_or_else(|| Batch::new(self.rules.active()));
         for Decoded { message, event } in &decoded {
             let (number, offset) = (message.partition(), message.offset());
             let failure = match event {
@@ -279,7 +302,10 @@ impl Service<'_> {
             }
         }
         failpoint!("risk::decided");
-        if batch.messages == 0 { Ok(()) } else { self.hand_over(batch.seal()) }
+        if batch.messages > 0 {
+            self.writer.put_open(batch);
+        }
+        Ok(())
     }
 
     /// The messages that come next in their partitions; partitions that are new are loaded and placed.
@@ -377,9 +403,7 @@ impl Service<'_> {
         if wanted.is_empty() {
             return Ok(found);
         }
-        while !self.writer.progress().wait(IDLE) {
-            self.stay_in_group()?;
-        }
+        self.flush()?;
         for (partition, ids) in wanted {
             let known = self.with_database(|_, client| known_of(client, partition, &ids))?;
             found.extend(known.into_iter().flatten().map(|(id, known)| ((partition, id), known)));
@@ -442,18 +466,25 @@ impl Service<'_> {
         }
     }
 
-    /// Hands a batch over; while the writer is busy the group hears that this consumer lives.
-    fn hand_over(&mut self, batch: Box<Sealed>) -> Result<()> {
-        let mut batch = batch;
-        loop {
-            match self.writer.try_send(batch) {
-                Ok(()) => return Ok(()),
-                Err(returned) => batch = returned,
-            }
-            if !self.writer.progress().wait(Duration::from_millis(5)) {
+    /// Hands the open batch over when it is due; while the queue is full the group hears that this
+    /// consumer lives.
+    fn hand_over(&mut self) -> Result<()> {
+        while !self.writer.hand_over(self.args.service.batch_max) {
+            if !self.writer.wait_for_room(STALLED) {
+                self.writer.check()?;
                 self.stay_in_group()?;
             }
         }
+        Ok(())
+    }
+
+    /// Waits until everything that is decided is written.
+    fn flush(&mut self) -> Result<()> {
+        while !self.writer.flush(IDLE) {
+            self.writer.check()?;
+            self.stay_in_group()?;
+        }
+        Ok(())
     }
 
     /// Serves the group without taking messages.
@@ -487,7 +518,7 @@ impl Service<'_> {
 
     /// Loads every partition again from the database, offsets included.
     fn forget_all(&mut self) -> Result<()> {
-        self.writer.progress().wait(BEFORE_REVOKE);
+        self.writer.discard(BEFORE_REVOKE);
         let numbers: Vec<i32> = self.partitions.keys().copied().collect();
         for partition in numbers {
             self.forget(partition);
@@ -500,7 +531,9 @@ impl Service<'_> {
 
     fn is_finished(&self) -> bool {
         let assigned = self.consumer.context().assigned();
-        self.args.service.exit_at_end && !assigned.is_empty() && assigned.is_subset(&self.at_end)
+        self.args.service.exit_at_end
+            && !assigned.is_empty()
+            && assigned.iter().all(|partition| self.at_end.contains_key(partition))
     }
 
     /// Once a second: metrics, and partitions that stand still.
@@ -522,9 +555,10 @@ impl Service<'_> {
                 continue;
             };
             let position = partition.loaded.next_offset;
-            lag.insert(number, (end - position).max(0));
-            // At the end of what can be read, the rest is transaction markers.
-            let end = if self.at_end.contains(&number) { position } else { *end };
+            lag.insert(number, (end.offset - position).max(0));
+            // Read to the end that is known; what lies between is transaction markers.
+            let is_at_end = self.at_end.get(&number).is_some_and(|at| *at + LOOK_SLACK >= end.since);
+            let end = if is_at_end { position } else { end.offset };
             match self.watchdog.look(self.looked, number, position, end) {
                 Some(Remedy::Seek) => heal.push((number, position)),
                 Some(Remedy::GiveUp) => {
@@ -543,6 +577,12 @@ impl Service<'_> {
                 let _ = self.consumer.resume(&assignment);
             }
             self.seek(partition, offset);
+        }
+        if !self.partitions.is_empty()
+            && invoices::task::is_failpoint_set("risk::stall")
+            && let Ok(assignment) = self.consumer.assignment()
+        {
+            let _ = self.consumer.pause(&assignment);
         }
         Ok(())
     }

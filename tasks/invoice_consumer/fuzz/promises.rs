@@ -1,0 +1,44 @@
+//! What decoding promises for any bytes, checked by the fuzzer and, for its corpus, by a unit test:
+//! it never panics, what it remembers changes no result, and money has at most 15 digits.
+
+use super::{ColumnNames, DateUnit, Decoder, Event, Options, Row};
+
+const CENTS_MAX: i64 = 999_999_999_999_999;
+/// A reason goes into a header of the dead letter and into the database.
+const REASON_BYTES_MAX: usize = 1024;
+
+/// Decodes each line as one message, with every set of options.
+pub fn keep(bytes: &[u8]) {
+    for (allow_number_amounts, date_unit) in [(false, None), (true, Some(DateUnit::Ms))] {
+        let options = Options { columns: columns(), allow_number_amounts, date_unit };
+        let mut remembering = Decoder::new(options.clone());
+        for message in bytes.split(|byte| *byte == b'\n') {
+            let event = remembering.decode(Some(message));
+            let fresh = Decoder::new(options.clone()).decode(Some(message));
+            assert_eq!(event, fresh, "a remembered schema changed what a message means");
+            match event {
+                Ok(Event::Change(change)) => {
+                    assert!(change.after.iter().chain(&change.before).all(is_sane), "{change:?}");
+                }
+                Ok(Event::Nothing(_)) => {}
+                Err(reason) => {
+                    assert!(!reason.is_empty() && reason.len() <= REASON_BYTES_MAX, "{} bytes", reason.len());
+                }
+            }
+        }
+    }
+}
+
+fn is_sane(row: &Row) -> bool {
+    row.amount.is_none_or(|cents| cents.abs() <= CENTS_MAX)
+}
+
+fn columns() -> ColumnNames {
+    ColumnNames {
+        invoice_id_column: "invoice_id".into(),
+        issue_date_column: "issue_date".into(),
+        issuer_column: "issuer_id".into(),
+        receiver_column: "receiver_id".into(),
+        amount_column: "amount_usd".into(),
+    }
+}
