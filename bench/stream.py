@@ -125,7 +125,11 @@ def steady(kafka: Kafka, postgres: Postgres, rate: int, seconds: int) -> None:
             time.sleep(ahead)
     producer.flush(30)
     wait_until(lambda: database.sql("select count(*) from risk.decisions")[0][0] == rate * seconds, 60)
-    names = ("risk_receipt_to_decision_seconds", "risk_commit_to_decision_seconds", "risk_transaction_seconds")
+    names = (
+        "risk_receipt_to_decision_seconds",
+        "risk_commit_to_decision_seconds",
+        "risk_transaction_seconds",
+    )
     for name in names:
         print(
             f"{rate}/s, {name}: p50 <= {percentile(port, name, 0.5)}, p99 <= {percentile(port, name, 0.99)}"
