@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: real servers, started once per worker."""
+"""Fixtures of the end-to-end tests: real servers, started once per session."""
 
 import signal
 from collections.abc import Iterator
@@ -14,15 +14,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker that `make faults` selects by; end on SIGTERM as on Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "faults: breaks a service or a process on purpose")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file to one worker, and those that share the stack, which take longest, to the first."""
-    for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("stack" if name.startswith("test_stack") else name))
-    items.sort(key=lambda item: not item.path.stem.startswith("test_stack"))
 
 
 @pytest.fixture(scope="session")
