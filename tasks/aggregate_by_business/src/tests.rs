@@ -155,6 +155,6 @@ async fn months_that_were_staged_anew_are_not_merged_from_old_ones() {
 fn months_that_are_large_are_grouped_one_by_one() {
     assert_eq!(months_at_once(0), 3);
     assert_eq!(months_at_once(10 << 20), 3);
-    assert_eq!(months_at_once(100 << 20), 2);
-    assert_eq!(months_at_once(10 << 30), 1);
+    assert_eq!(months_at_once(30 << 20), 2);
+    assert_eq!(months_at_once(55 << 20), 1);
 }
