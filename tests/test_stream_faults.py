@@ -81,15 +81,17 @@ def lag(database: Database, messages: int) -> int:
 
 def test_killed_at_random_moments(kafka: Kafka, database: Database, other: Database, topic: str) -> None:
     chance = random.Random(SEED)
-    messages = traffic(SEED, 400 * KILLS + 1000, partitions=3)
-    kafka.produce(topic, messages)
+    messages = traffic(SEED, 500 * KILLS, partitions=3)
+    share = len(messages) // KILLS
     moved, before = 0, len(messages)
-    for _ in range(KILLS):
+    for turn in range(KILLS):
+        # Every consumer finds something to do.
+        kafka.produce(topic, messages[turn * share : (turn + 1) * share if turn < KILLS - 1 else None])
         task = start_consumer(kafka, database, topic, *SAME_MEMBER, "--batch-max", chance.randint(1, 200))
         if chance.random() < 0.8:
             # Most at work, where a start may take as long as it likes; the others while they start.
             wait_until(lambda task=task: "state loaded" in task.stderr_so_far(), timeout=60)
-            time.sleep(chance.uniform(0, 0.3))
+            time.sleep(chance.uniform(0, 0.2))
         else:
             time.sleep(chance.uniform(0.05, 1.0))
         task.kill_now()
