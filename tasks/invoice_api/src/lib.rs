@@ -174,9 +174,9 @@ fn open_source(args: &ServeArgs) -> Result<OpenSource> {
     match args.source.url()? {
         SourceUrl::Postgres(url) if args.store == Store::Dynamodb => {
             let store = &args.dynamodb;
-            let client = Client::new(store.endpoint.as_deref(), &store.region, STORE_PATIENCE)?;
+            let client = Client::new(store.dynamodb_endpoint.as_deref(), &store.region, STORE_PATIENCE)?;
             let money = MoneyType { precision: MAX_PRECISION, scale: args.source.amount_scale };
-            let items = Items::new(client, Tables::named(&store.table), money);
+            let items = Items::new(client, Tables::named(&store.dynamodb_table), money);
             Ok(OpenSource::Dynamodb { items, decisions: Arc::new(Plan::of_decisions(url, money)) })
         }
         SourceUrl::Sqlite(_) if args.store == Store::Dynamodb => {

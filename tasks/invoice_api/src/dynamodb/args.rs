@@ -7,12 +7,12 @@ use invoices::source::SourceArgs;
 #[derive(Debug, Clone, ClapArgs)]
 pub struct StoreArgs {
     /// Table of the invoices; NAME_businesses and NAME_positions are beside it
-    #[arg(long = "dynamodb-table", env = "DYNAMODB_TABLE", default_value = "invoices", value_name = "NAME")]
-    pub table: String,
+    #[arg(long, env = "DYNAMODB_TABLE", default_value = "invoices", value_name = "NAME")]
+    pub dynamodb_table: String,
 
     /// Address of DynamoDB when it is not the region's own
-    #[arg(long = "dynamodb-endpoint", env = "AWS_ENDPOINT_URL_DYNAMODB", value_name = "URL")]
-    pub endpoint: Option<String>,
+    #[arg(long, env = "AWS_ENDPOINT_URL_DYNAMODB", value_name = "URL")]
+    pub dynamodb_endpoint: Option<String>,
 
     /// Region; credentials come from the standard AWS_* variables or the machine's role
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1", value_name = "NAME")]

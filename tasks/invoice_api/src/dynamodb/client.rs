@@ -3,9 +3,9 @@
 
 use axum::http::{Method, Request, StatusCode};
 use invoices::{Error, Result};
+use object_store::ClientOptions;
 use object_store::aws::{AmazonS3Builder, AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
-use object_store::ClientOptions;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 

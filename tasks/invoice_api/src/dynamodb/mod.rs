@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// As the commands.
 pub fn run(command: &DynamodbCommand, task: &Task) -> Result<Value> {
     let store = command.store();
-    let client = Client::new(store.endpoint.as_deref(), &store.region, PATIENCE)?;
-    let tables = Tables::named(&store.table);
+    let client = Client::new(store.dynamodb_endpoint.as_deref(), &store.region, PATIENCE)?;
+    let tables = Tables::named(&store.dynamodb_table);
     match &command.action {
         Action::Create(_) => {
             let made = task.block_on(tables.create(&client))?;
