@@ -199,6 +199,11 @@ def decide(database: Database, number: int, offset: int, status: str, score: int
         " from invoices where invoice_id = %s",
         *values,
     )
+    database.sql(
+        "insert into risk.stream_offsets (topic, partition, next_offset) values ('test', 0, %s)"
+        " on conflict (topic, partition) do update set next_offset = excluded.next_offset",
+        offset + 1,
+    )
 
 
 def events_of(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
