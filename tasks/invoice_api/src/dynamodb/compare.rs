@@ -5,6 +5,7 @@ use super::item::Item;
 use super::{Both, names};
 use crate::entry::InvoiceView;
 use crate::store::Reader;
+use crate::store::postgres::Connection;
 use invoices::task::{Task, check_stop};
 use invoices::{Error, Result};
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ async fn compare(args: &CompareArgs, both: &Both) -> Result<Value> {
     suspects.sort_unstable();
     suspects.dedup();
     let differing = settled(args, both, &mut reader, suspects).await?;
-    let names = names::differences(&mut connection, both).await?;
+    let names = settled_names(args, both, &mut connection).await?;
     let facts = json!({
         "command": "dynamodb compare", "compared": compared, "differing": differing.len(),
         "names_differing": names,
@@ -113,6 +114,18 @@ async fn settled(
         }
         check_stop()?;
         suspects = differing.into_keys().collect();
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn settled_names(args: &CompareArgs, both: &Both, connection: &mut Connection) -> Result<usize> {
+    let deadline = Instant::now() + Duration::from_secs(args.settle_seconds);
+    loop {
+        let count = names::differences(connection, both).await?;
+        if count == 0 || Instant::now() > deadline {
+            return Ok(count);
+        }
+        check_stop()?;
         tokio::time::sleep(PAUSE).await;
     }
 }
