@@ -51,7 +51,7 @@ pub enum Command {
     /// Makes a token, adds its hash to the file and prints the token, once
     Token(TokenArgs),
     /// The table's later home: makes, fills, follows and compares it (docs/dynamodb.md)
-    Dynamodb(DynamodbCommand),
+    Dynamodb(Box<DynamodbCommand>),
 }
 
 #[derive(Debug, ClapArgs)]
