@@ -1,11 +1,13 @@
 """Measures `invoice_api` under wrk beside FastAPI and Flask doing the same read, and beside pgbench.
 
     python bench/api.py --invoices 1000000 --seconds 8
+    python bench/api.py --only freshness           # from a commit in Postgres to the answer
 
 Everything runs on this machine, one contestant after the other, wrk included.
 """
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -20,9 +22,11 @@ from urllib.request import urlopen
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.api import Api, Redis, flags_for  # noqa: E402
+from support.api import Api, Redis, add_invoices, flags_for  # noqa: E402
+from support.kafka import Connect, Kafka  # noqa: E402
 from support.process import Server, free_port  # noqa: E402
-from support.services import Database, Postgres  # noqa: E402
+from support.services import Database, Postgres, wait_until  # noqa: E402
+from support.stream import TOPIC  # noqa: E402
 
 SELECT = """\\set id random(1, {invoices})
 select i.invoice_id, i.issue_date, i.amount_usd::text, i.issuer_id, a.customer_name,
@@ -131,6 +135,50 @@ function response() if next_id > {count // 2} + 64 then wrk.thread:stop() end en
         subprocess.run([*command, f"http://127.0.0.1:{api.port}"], capture_output=True, check=True)
 
 
+def freshness(changes: int, per_second: int) -> dict[str, float]:
+    """Measure from a commit in Postgres to the API's first answer with the new row, through Debezium.
+
+    One client asks for the changed invoice, which is cached, again and again on one connection.
+    """
+    took_ms: list[float] = []
+    with Kafka() as kafka, Postgres() as server, tempfile.TemporaryDirectory() as name:
+        database = server.create_database()
+        add_invoices(database, 1000)
+        with Connect(kafka, database) as connect:
+            registered = connect.register()
+            assert registered.returncode == 0, registered.stderr
+            wait_until(lambda: TOPIC in kafka.admin.list_topics(timeout=5).topics, 60)
+            flags = flags_for(
+                database, Path(name) / "lake", "--brokers", kafka.bootstrap, "--ttl-seconds", 3600
+            )
+            with Api(flags, database.env(), Path(name)) as api, database.connect() as connection:
+                wait_until(lambda: api.metric("events_behind") == 0, 30)
+                client = http.client.HTTPConnection("127.0.0.1", api.port)
+                headers = {"Authorization": f"Bearer {api.token}"}
+
+                def amount(number: int) -> str:
+                    client.request("GET", f"/v1/invoices/{number}", headers=headers)
+                    return json.loads(client.getresponse().read())["amount_usd"]
+
+                warm_up = changes // 5
+                for turn in range(changes + warm_up):
+                    number = 1 + turn % 1000
+                    amount(number)
+                    value = f"{turn + 100_000}.00"
+                    connection.execute(
+                        "update invoices set amount_usd = %s where invoice_id = %s", (value, number)
+                    )
+                    committed = time.perf_counter()
+                    while amount(number) != value:
+                        assert time.perf_counter() - committed < 30, "the change never arrives"
+                    if turn >= warm_up:
+                        took_ms.append((time.perf_counter() - committed) * 1000)
+                    time.sleep(1 / per_second)
+    took_ms.sort()
+    p50_ms, p99_ms = took_ms[changes // 2], took_ms[int(changes * 0.99)]
+    return {"changes": changes, "p50_ms": p50_ms, "p99_ms": p99_ms, "max_ms": took_ms[-1]}
+
+
 def main() -> None:
     """Run all contestants and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -138,8 +186,26 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--connections", type=int, default=8, help="to Postgres")
     parser.add_argument("--clients", type=int, default=64, help="connections of wrk")
+    parser.add_argument("--changes", type=int, default=500, help="changes whose way to the API is timed")
+    parser.add_argument("--only", choices=("load", "freshness"))
     args = parser.parse_args()
     results: dict[str, dict[str, float]] = {}
+    if args.only != "freshness":
+        load(args, results)
+    if args.only != "load":
+        results["freshness"] = freshness(args.changes, 25)
+    report(results)
+    output = ROOT / "bench" / "results" / f"{time.strftime('%F')}-api-{args.invoices}-invoices.json"
+    output.parent.mkdir(exist_ok=True)
+    if output.exists():
+        results = json.loads(output.read_text())["results"] | results
+    output.write_text(
+        json.dumps({"at": time.strftime("%F %T"), "args": vars(args), "results": results}, indent=2) + "\n"
+    )
+
+
+def load(args: argparse.Namespace, results: dict[str, dict[str, float]]) -> None:
+    """Load everybody, one after the other."""
     with Postgres(settings={"shared_buffers": "1GB"}) as server, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = server.create_database()
@@ -190,25 +256,27 @@ def main() -> None:
         command += f"-b 127.0.0.1:{port} --workers 2 --threads {half} --log-level error".split()
         with Peer("flask", command, env, port):
             measure("Flask, uncached", port, args.invoices)
-    report(results)
-    output = ROOT / "bench" / "results" / "api.json"
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(
-        json.dumps({"at": time.strftime("%F %T"), "args": vars(args), "results": results}, indent=2) + "\n"
-    )
 
 
 def report(results: dict[str, dict[str, float]]) -> None:
     """Print the figures and the ratios that count."""
     print("| contestant | requests/s | p50 | p99 | errors |\n|---|---|---|---|---|")
     for label, figures in results.items():
-        if "p99_ms" in figures:
+        if "rps" in figures and "p99_ms" in figures:
             print(
                 f"| {label} | {figures['rps']:,.0f} | {figures['p50_ms']:.2f} ms | {figures['p99_ms']:.2f} ms"
                 f" | {figures['errors']} |"
             )
         elif "rps" in figures:
             print(f"| {label} | {figures['rps']:,.0f} | | | |")
+    if "freshness" in results:
+        fresh = results["freshness"]
+        print(
+            f"\ncommit to answer, {fresh['changes']} changes: p50 {fresh['p50_ms']:.0f} ms,"
+            f" p99 {fresh['p99_ms']:.0f} ms, longest {fresh['max_ms']:.0f} ms"
+        )
+    if "memory" not in results:
+        return
     memory = results["memory"]
     print(f"\nmemory at {memory['entries']:,} cached invoices: {memory['mib']:.0f} MiB")
     limit = max(results["pgbench"]["rps"], results["pgbench again"]["rps"])

@@ -3,7 +3,7 @@
 # a second run takes well under a second and asks no package registry.
 #
 #   scripts/setup.sh build   what `cargo build` needs
-#   scripts/setup.sh test    build, and the servers, peers and readers of the tests (Kafka by Maven)
+#   scripts/setup.sh test    build, and the servers, peers and readers of the tests (Kafka and DynamoDB Local by Maven)
 #   scripts/setup.sh deny    build, and cargo-deny
 #   scripts/setup.sh bench   test, and GNU time, the JDBC driver and the Kafka source for the PySpark peers
 set -euo pipefail
@@ -233,6 +233,18 @@ spark_kafka() {
     echo "$wanted" >"$home/.version"
 }
 
+dynamodb() {
+    local home="$TOOLS/dynamodb" wanted
+    wanted=$(sha256sum <scripts/dynamodb/pom.xml)
+    [ "$(cat "$home/.version" 2>/dev/null)" != "$wanted" ] || return 0
+    have mvn || apt_install maven
+    say "fetching DynamoDB Local with Maven"
+    rm -rf "$home"
+    mvn --quiet --batch-mode -Dstyle.color=never --file scripts/dynamodb/pom.xml dependency:copy-dependencies \
+        "-DoutputDirectory=$home/libs" >&2
+    echo "$wanted" >"$home/.version"
+}
+
 for_build() {
     build_packages
     rust
@@ -247,6 +259,7 @@ for_test() {
     minio
     compose
     kafka
+    dynamodb
 }
 
 for_bench() {

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.dynamodb import DynamoDB
 from support.kafka import Kafka
 from support.services import Bucket, Database, Minio, Postgres
 from support.stack import Stack
@@ -49,6 +50,13 @@ def kafka() -> Iterator[Kafka]:
     """One Kafka broker for the whole session."""
     with Kafka() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def dynamodb() -> Iterator[DynamoDB]:
+    """One DynamoDB engine for the whole session; each test has tables of its own."""
+    with DynamoDB() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

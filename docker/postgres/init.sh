@@ -13,14 +13,16 @@ psql -v ON_ERROR_STOP=1 --no-psqlrc -q <<'SQL'
 \getenv writer INVOICE_WRITER_PASSWORD
 \getenv capture INVOICE_CAPTURE_PASSWORD
 \getenv risk INVOICE_RISK_PASSWORD
+\getenv api INVOICE_API_PASSWORD
 \getenv airflow AIRFLOW_DB_PASSWORD
 alter role invoice_reader password :'reader';
 alter role invoice_writer password :'writer';
 alter role invoice_capture password :'capture';
 alter role invoice_risk password :'risk';
+alter role invoice_api password :'api';
 create role airflow login password :'airflow';
 create database airflow owner airflow;
 revoke connect, temporary on database invoices from public;
 revoke connect on database airflow from public;
-grant connect on database invoices to invoice_reader, invoice_writer, invoice_capture, invoice_risk;
+grant connect on database invoices to invoice_reader, invoice_writer, invoice_capture, invoice_risk, invoice_api;
 SQL

@@ -194,10 +194,15 @@ def decide(database: Database, number: int, offset: int, status: str, score: int
     database.sql(
         "insert into risk.decisions (partition, log_offset, invoice_id, lsn, op, status, score, rules,"
         " features, model, rule_set, issue_date, filed_at, issuer_id, receiver_id, amount_cents, received_at,"
-        " decided_at) select 0, %s, %s, %s, 'c', %s, %s, %s::jsonb, '{}', 'test', 'rules-of-the-test',"
+        " decided_at) select 0, %s, %s, %s, 'c', %s, %s, %s::jsonb, '{}', 'test', '3f9a1c07d2e84b56',"
         " issue_date, issue_date, issuer_id, receiver_id, (amount_usd * 100)::int8, now(), clock_timestamp()"
         " from invoices where invoice_id = %s",
         *values,
+    )
+    database.sql(
+        "insert into risk.stream_offsets (topic, partition, next_offset) values ('test', 0, %s)"
+        " on conflict (topic, partition) do update set next_offset = excluded.next_offset",
+        offset + 1,
     )
 
 

@@ -1,6 +1,9 @@
 //! Flags and help of `invoice_api`.
 
-use clap::{ArgMatches, Args as ClapArgs, Command as ClapCommand, FromArgMatches, Parser, Subcommand};
+use crate::dynamodb::args::{DynamodbCommand, StoreArgs};
+use clap::{
+    ArgMatches, Args as ClapArgs, Command as ClapCommand, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 use invoices::source::SourceArgs;
 use invoices::source::args::ColumnNames;
 use invoices::task::{CommonArgs, TaskArgs};
@@ -47,6 +50,8 @@ impl TaskArgs for Args {
 pub enum Command {
     /// Makes a token, adds its hash to the file and prints the token, once
     Token(TokenArgs),
+    /// The table's later home: makes, fills, follows and compares it (docs/dynamodb.md)
+    Dynamodb(Box<DynamodbCommand>),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -72,6 +77,13 @@ pub struct ServeArgs {
     /// Lake: s3://bucket/prefix (standard AWS_* environment variables) or file:///absolute/folder
     #[arg(long, env = "LAKE_URL", value_name = "URL")]
     pub lake: String,
+
+    /// Where invoices are read; with dynamodb the source is asked for decisions of the live feed alone
+    #[arg(long, env = "STORE", value_enum, default_value_t = Store::Postgres)]
+    pub store: Store,
+
+    #[command(flatten)]
+    pub dynamodb: StoreArgs,
 
     /// Table that holds the names of the businesses, customer_id and customer_name
     #[arg(long, env = "CUSTOMERS_TABLE", default_value = "public.customers", value_name = "NAME")]
@@ -128,6 +140,15 @@ pub struct ServeArgs {
     /// Requests per second of one token; 0 for no limit
     #[arg(long, env = "RATE_LIMIT", default_value_t = 1000, value_name = "N")]
     pub rate_limit: u32,
+}
+
+/// Where invoices live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Store {
+    /// The source itself, Postgres or SQLite
+    #[value(alias = "sqlite")]
+    Postgres,
+    Dynamodb,
 }
 
 impl ServeArgs {

@@ -51,7 +51,7 @@ pub fn decode(message: Option<&[u8]>, id_column: &str) -> Result<Vec<Event>, Str
     // is announced as changed by an unknown one.
     let is_row_of_snapshot = payload.op == Some("r");
     let xid = if is_row_of_snapshot { 0 } else { number(&source["txId"]).unwrap_or(0) };
-    let change = Change { lsn: number(&source["lsn"]).unwrap_or(0) as u64, xid: xid as u64 };
+    let change = Change::of_row(number(&source["lsn"]).unwrap_or(0) as u64, xid as u64);
     let id_of = |row: &Option<Value>| row.as_ref().and_then(|row| number(&row[id_column]));
     let mut ids: Vec<i64> = [id_of(&payload.after), id_of(&payload.before)].into_iter().flatten().collect();
     ids.dedup();
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn an_event_is_the_same_with_and_without_its_schema() {
         let bare = decoded(UPDATE).unwrap();
-        let change = Change { lsn: 4711, xid: 99 };
+        let change = Change::of_row(4711, 99);
         assert_eq!(bare, [Event { id: 7, change, committed_ms: Some(1_700_000_000_000) }]);
         assert_eq!(decoded(&format!(r#"{{"schema":{{}},"payload":{UPDATE}}}"#)).unwrap(), bare);
     }

@@ -5,7 +5,7 @@ use crate::freshener::Freshener;
 use crate::metrics::Metrics;
 use crate::render::{amount_text, time_text};
 use crate::store::postgres::{Connection, Micros};
-use crate::version::Change;
+use crate::version::{Change, decision_rank};
 use invoices::Result;
 use serde::Serialize;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 const POLL: Duration = Duration::from_millis(100);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Decisions of a partition that one poll takes.
-const PAGE: i64 = 500;
+pub const PAGE: i64 = 500;
 /// Decisions kept for listeners that come or come back.
 const REMEMBERED: usize = 500;
 /// Decisions that a slow listener may lag behind before it loses some.
@@ -109,7 +109,8 @@ impl Feed {
                 None => cursors.push((partition, offset)),
             }
             let xid: i64 = row.get(11);
-            changes.push((row.get::<_, i64>(2), Change { lsn: 0, xid: xid as u64 }));
+            let rank = decision_rank(row.get::<_, i64>(10) as u64, row.get(3));
+            changes.push((row.get::<_, i64>(2), Change::of_decision(xid as u64, rank)));
             items.push(item(row));
         }
         metrics.decisions.add(rows.len() as u64);
@@ -141,7 +142,7 @@ select partition, coalesce((select log_offset from risk.decisions d where d.part
 from known where partition is not null";
 
 /// New decisions of the known partitions, and the first ones of partitions that are new.
-const FOLLOW: &str = "\
+pub const FOLLOW: &str = "\
 with cursors(partition, after) as (select * from unnest($1::int4[], $2::int8[])),
 new_partitions(partition, after) as (
     select s.partition, -1::int8 from (select distinct partition from risk.stream_offsets) s

@@ -4,7 +4,8 @@
 //! * [`args`]: flags and help.
 //! * [`version`], [`entry`], [`envelope`], [`render`] decide; they know no I/O.
 //! * [`local`], [`redis_cache`]: the caches of the process and of all processes.
-//! * [`store`]: Postgres or SQLite; [`loader`]: who reads there, and once.
+//! * [`store`]: Postgres, SQLite or DynamoDB; [`loader`]: who reads there, and once.
+//! * [`dynamodb`]: the table's later home, and how it is kept equal.
 //! * [`events`], [`feed`]: what changes; [`freshener`]: how the caches hear of it.
 //! * [`months`], [`pipeline`]: what the lake knows.
 //! * [`tokens`], [`http`]: who may ask, and the answers.
@@ -15,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod args;
+mod dynamodb;
 mod entry;
 mod envelope;
 mod events;
@@ -34,12 +36,15 @@ mod version;
 
 pub use args::Args;
 
-use args::{Command, ServeArgs};
+use args::{Command, ServeArgs, Store};
+use dynamodb::client::Client;
+use dynamodb::tables::Tables;
 use events::Events;
 use feed::Feed;
 use freshener::Freshener;
 use http::State;
 use invoices::lake::Lake;
+use invoices::money::{MAX_PRECISION, MoneyType};
 use invoices::source::{Source, SourceUrl};
 use invoices::task::Task;
 use invoices::{Error, Kind, Result};
@@ -55,12 +60,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 use store::Reader;
+use store::dynamodb::Items;
 use store::postgres::{Connection, Plan};
 use tokens::Tokens;
 use tokio::sync::Mutex;
 
 /// Connections for lists and names.
 const LIST_CONNECTIONS: usize = 2;
+/// How long a busy DynamoDB is asked again before a request gives up.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the source is asked whether it lives, and the token file whether it has changed.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -74,6 +82,7 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
             let token = tokens::create(&args.tokens, &args.name, &args.scopes)?;
             Ok(json!({ "command": "token", "name": args.name, "scopes": args.scopes, "token": token }))
         }
+        Some(Command::Dynamodb(command)) => dynamodb::run(command, task),
         None => serve(args.serve.given()?, task),
     }
 }
@@ -83,14 +92,22 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
     if tokens.is_empty() {
         return Err(Error::config("the token file holds no token; make one with `invoice_api token`"));
     }
-    // Checks the source as every task does, before anything is served.
-    drop(Source::open(&args.source)?);
+    if args.store == Store::Postgres {
+        // Checks the source as every task does, before anything is served.
+        drop(Source::open(&args.source)?);
+    }
     let source = open_source(args)?;
     let lake = Lake::open(&args.lake)?;
     let metrics = Arc::new(Metrics::default());
     let redis = match &args.redis {
         Some(url) => {
-            let redis = RedisCache::new(url, args.redis_timeout_ms, args.stale_seconds, metrics.clone())?;
+            let redis = RedisCache::new(
+                url,
+                args.redis_timeout_ms,
+                args.stale_seconds,
+                source.key_prefix(),
+                metrics.clone(),
+            )?;
             Some(Arc::new(redis))
         }
         None => None,
@@ -150,10 +167,21 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
 enum OpenSource {
     Postgres(Arc<Plan>),
     Sqlite(store::sqlite::File),
+    Dynamodb { items: Items, decisions: Arc<Plan> },
 }
 
 fn open_source(args: &ServeArgs) -> Result<OpenSource> {
     match args.source.url()? {
+        SourceUrl::Postgres(url) if args.store == Store::Dynamodb => {
+            let store = &args.dynamodb;
+            let client = Client::new(store.dynamodb_endpoint.as_deref(), &store.region, STORE_PATIENCE)?;
+            let money = MoneyType { precision: MAX_PRECISION, scale: args.source.amount_scale };
+            let items = Items::new(client, Tables::named(&store.dynamodb_table), money);
+            Ok(OpenSource::Dynamodb { items, decisions: Arc::new(Plan::of_decisions(url, money)) })
+        }
+        SourceUrl::Sqlite(_) if args.store == Store::Dynamodb => {
+            Err(Error::usage("with --store dynamodb the source is the Postgres that holds the decisions"))
+        }
         SourceUrl::Postgres(url) => {
             Ok(OpenSource::Postgres(Arc::new(Plan::make(url, &args.source, &args.customers_table)?)))
         }
@@ -166,6 +194,7 @@ impl OpenSource {
         match self {
             Self::Postgres(plan) => Reader::Postgres(Box::new(Connection::new(plan.clone()))),
             Self::Sqlite(file) => Reader::Sqlite(file.clone()),
+            Self::Dynamodb { items, .. } => Reader::Dynamodb(items.clone()),
         }
     }
 
@@ -173,17 +202,28 @@ impl OpenSource {
         match self {
             Self::Postgres(plan) => plan.money().scale,
             Self::Sqlite(file) => file.money().scale,
+            Self::Dynamodb { items, .. } => items.money().scale,
         }
     }
 
     fn has_decisions(&self) -> bool {
-        matches!(self, Self::Postgres(plan) if plan.has_decisions)
+        match self {
+            Self::Postgres(plan) | Self::Dynamodb { decisions: plan, .. } => plan.has_decisions,
+            Self::Sqlite(_) => false,
+        }
+    }
+
+    /// Entries of different stores have versions that can't be compared.
+    fn key_prefix(&self) -> &'static str {
+        if matches!(self, Self::Dynamodb { .. }) { "dynamodb-" } else { "" }
     }
 
     /// A connection that can follow the decisions, where there are some.
     fn decisions(&self) -> Option<Connection> {
         match self {
-            Self::Postgres(plan) if plan.has_decisions => Some(Connection::new(plan.clone())),
+            Self::Postgres(plan) | Self::Dynamodb { decisions: plan, .. } if plan.has_decisions => {
+                Some(Connection::new(plan.clone()))
+            }
             _ => None,
         }
     }

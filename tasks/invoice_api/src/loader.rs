@@ -257,7 +257,8 @@ impl Loader {
         for (id, before) in wanted {
             let outcome = match reader.read(&[id]).await {
                 Ok(read) => {
-                    let (_, entry) = self.kept(id, &read.snapshot, read.found.into_iter().next().flatten());
+                    let snapshot = read.snapshot_of(0);
+                    let (_, entry) = self.kept(id, &snapshot, read.found.into_iter().next().flatten());
                     Outcome::Current(entry)
                 }
                 Err(error) => self.instead(error.kind() == Kind::Refused, before),
@@ -290,18 +291,20 @@ impl Loader {
     ) -> Vec<Wanted> {
         let mut late = Vec::new();
         let mut shared = Vec::new();
-        for ((id, before), found) in wanted.into_iter().zip(read.found) {
-            let (is_kept, entry) = self.kept(id, &read.snapshot, found);
+        for (index, (id, before)) in wanted.into_iter().enumerate() {
+            let snapshot = read.snapshot_of(index);
+            let found = read.found.get(index).cloned().flatten();
+            let (is_kept, entry) = self.kept(id, &snapshot, found);
             if !is_kept && !is_last_attempt {
                 late.push((id, before));
                 continue;
             }
             if is_kept && let Some((raw, _)) = before {
-                shared.push((id, raw, entry.clone()));
+                shared.push((id, raw, snapshot, entry.clone()));
             }
             self.deliver(id, Outcome::Current(entry));
         }
-        self.share(read.snapshot, shared, is_leased);
+        self.share(shared, is_leased);
         late
     }
 
@@ -317,14 +320,14 @@ impl Loader {
     }
 
     /// Nobody waits for Redis to take what was read.
-    fn share(&self, snapshot: Snapshot, reads: Vec<(i64, Raw, Entry)>, is_leased: bool) {
+    fn share(&self, reads: Vec<(i64, Raw, Snapshot, Entry)>, is_leased: bool) {
         let Some(redis) = self.redis.clone() else { return };
         if reads.is_empty() {
             return;
         }
         tokio::spawn(async move {
-            let ids: Vec<i64> = reads.iter().map(|(id, _, _)| *id).collect();
-            redis.keep_reads(&snapshot, reads).await;
+            let ids: Vec<i64> = reads.iter().map(|(id, ..)| *id).collect();
+            redis.keep_reads(reads).await;
             if is_leased {
                 redis.release(&ids).await;
             }

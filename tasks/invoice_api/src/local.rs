@@ -130,10 +130,10 @@ mod tests {
     #[test]
     fn a_read_that_began_before_an_announced_change_is_not_kept() {
         let local = Local::new(10);
-        let before = Snapshot { xmin: 50, xmax: 60, running: vec![50] };
-        local.announce(7, Change { lsn: 100, xid: 50 });
+        let before = Snapshot { xmin: 50, xmax: 60, running: vec![50], applied: None };
+        local.announce(7, Change::of_row(100, 50));
         assert!(local.keep_read(7, &before, Some(view(1)), u32::MAX).is_none());
-        let after = Snapshot { xmin: 60, xmax: 60, running: vec![] };
+        let after = Snapshot { xmin: 60, xmax: 60, running: vec![], applied: None };
         assert!(local.keep_read(7, &after, Some(view(2)), u32::MAX).is_some());
         assert!(local.get(7).unwrap().is_fresh(now()));
     }
@@ -151,7 +151,7 @@ mod tests {
             scope.spawn(|| {
                 for n in 1..=CHANGES {
                     committed.store(n, Ordering::SeqCst);
-                    local.announce(1, Change { lsn: n * 8, xid: n });
+                    local.announce(1, Change::of_row(n * 8, n));
                     announced.store(n, Ordering::SeqCst);
                 }
             });
@@ -160,7 +160,8 @@ mod tests {
                     while announced.load(Ordering::SeqCst) < CHANGES {
                         let seen = committed.load(Ordering::SeqCst);
                         std::thread::yield_now();
-                        let snapshot = Snapshot { xmin: seen + 1, xmax: seen + 1, running: vec![] };
+                        let snapshot =
+                            Snapshot { xmin: seen + 1, xmax: seen + 1, running: vec![], applied: None };
                         local.keep_read(1, &snapshot, Some(view(seen as i64)), u32::MAX);
                     }
                 });

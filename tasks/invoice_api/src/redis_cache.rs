@@ -52,19 +52,19 @@ pub struct RedisCache {
     run_id: Mutex<Option<String>>,
     needs_clearing: AtomicBool,
     lease_token: String,
+    /// Before every key: versions of different stores can't be compared, so each store has entries of its own.
+    prefix: &'static str,
     metrics: Arc<Metrics>,
 }
 
-fn key(id: i64) -> String {
-    format!("invoice:{id}")
-}
-
-fn lease_key(id: i64) -> String {
-    format!("invoice-lease:{id}")
-}
-
 impl RedisCache {
-    pub fn new(url: &str, timeout_ms: u64, stale_seconds: u32, metrics: Arc<Metrics>) -> Result<Self> {
+    pub fn new(
+        url: &str,
+        timeout_ms: u64,
+        stale_seconds: u32,
+        prefix: &'static str,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self> {
         let client = Client::open(url)
             .map_err(|_| Error::config("REDIS_URL can't be parsed; use redis://host:port/db"))?;
         Ok(Self {
@@ -79,8 +79,21 @@ impl RedisCache {
             run_id: Mutex::new(None),
             needs_clearing: AtomicBool::new(false),
             lease_token: format!("{:032x}", rand::random::<u128>()),
+            prefix,
             metrics,
         })
+    }
+
+    fn key(&self, id: i64) -> String {
+        format!("{}invoice:{id}", self.prefix)
+    }
+
+    fn lease_key(&self, id: i64) -> String {
+        format!("{}invoice-lease:{id}", self.prefix)
+    }
+
+    fn offsets_key(&self, topic: &str) -> String {
+        format!("{}invoice-offsets:{topic}", self.prefix)
     }
 
     /// Whether it answers, for the state of the pipeline.
@@ -112,7 +125,7 @@ impl RedisCache {
         let mut pipe = redis::pipe();
         pipe.cmd("MGET");
         for id in ids {
-            pipe.arg(key(*id));
+            pipe.arg(self.key(*id));
         }
         let mut answers: Vec<Vec<Option<Raw>>> = self.run(&pipe).await.ok()?;
         let found = answers.pop()?;
@@ -123,7 +136,7 @@ impl RedisCache {
     pub async fn lease(&self, ids: &[i64]) -> Option<Vec<bool>> {
         let mut pipe = redis::pipe();
         for id in ids {
-            pipe.cmd("SET").arg(lease_key(*id)).arg(&self.lease_token).arg("NX");
+            pipe.cmd("SET").arg(self.lease_key(*id)).arg(&self.lease_token).arg("NX");
             pipe.arg("PX").arg(LEASE.as_millis() as u64);
         }
         let answers: Vec<Value> = self.run(&pipe).await.ok()?;
@@ -133,14 +146,16 @@ impl RedisCache {
     pub async fn release(&self, ids: &[i64]) {
         let mut pipe = redis::pipe();
         for id in ids {
-            pipe.cmd("EVAL").arg(RELEASE).arg(1).arg(lease_key(*id)).arg(&self.lease_token).ignore();
+            pipe.cmd("EVAL").arg(RELEASE).arg(1).arg(self.lease_key(*id)).arg(&self.lease_token).ignore();
         }
         let _ = self.run::<()>(&pipe).await;
     }
 
     /// Keeps what was read, unless Redis knows of a newer state. `before` is what was there.
-    pub async fn keep_reads(&self, snapshot: &Snapshot, reads: Vec<(i64, Raw, Entry)>) {
-        let decide = |_: i64, cached: Option<Entry>, read: &Entry| {
+    pub async fn keep_reads(&self, reads: Vec<(i64, Raw, Snapshot, Entry)>) {
+        let reads =
+            reads.into_iter().map(|(id, raw, snapshot, entry)| (id, raw, (snapshot, entry))).collect();
+        let decide = |_: i64, cached: Option<Entry>, (snapshot, read): &(Snapshot, Entry)| {
             let version = match cached {
                 Some(cached) => cached.version.after_read(snapshot)?,
                 None => Version { waits_for: Vec::new(), ..read.version.clone() },
@@ -173,7 +188,7 @@ impl RedisCache {
         let mut pipe = redis::pipe();
         pipe.cmd("DEL");
         for id in &ids {
-            pipe.arg(key(*id));
+            pipe.arg(self.key(*id));
         }
         self.run::<Value>(&pipe).await.is_ok()
     }
@@ -195,7 +210,7 @@ impl RedisCache {
                 } else {
                     ANNOUNCEMENT_MS
                 };
-                pipe.cmd("EVAL").arg(COMPARE_AND_SET).arg(1).arg(key(id));
+                pipe.cmd("EVAL").arg(COMPARE_AND_SET).arg(1).arg(self.key(id));
                 pipe.arg(&before).arg(after.encode(id)).arg(lifetime_ms);
                 written.push((id, item));
             }
@@ -245,7 +260,8 @@ impl RedisCache {
         let mut cursor = "0".to_owned();
         loop {
             let mut pipe = redis::pipe();
-            pipe.cmd("SCAN").arg(&cursor).arg("MATCH").arg("invoice:*").arg("COUNT").arg(1000);
+            let pattern = format!("{}invoice:*", self.prefix);
+            pipe.cmd("SCAN").arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000);
             let Ok(mut pages) = self.run::<Vec<(String, Vec<String>)>>(&pipe).await else { return false };
             let Some((next, keys)) = pages.pop() else { return false };
             if !keys.is_empty() && self.run::<Value>(redis::pipe().cmd("UNLINK").arg(keys)).await.is_err() {
@@ -262,14 +278,14 @@ impl RedisCache {
     /// Positions in the topic up to which changes have been announced here, by partition.
     pub async fn offsets(&self, topic: &str) -> Option<HashMap<i32, i64>> {
         let mut pipe = redis::pipe();
-        pipe.cmd("HGETALL").arg(format!("invoice-offsets:{topic}"));
+        pipe.cmd("HGETALL").arg(self.offsets_key(topic));
         self.run::<Vec<HashMap<i32, i64>>>(&pipe).await.ok()?.pop()
     }
 
     pub async fn set_offsets(&self, topic: &str, offsets: &HashMap<i32, i64>) {
         let mut pipe = redis::pipe();
         for (partition, offset) in offsets {
-            pipe.cmd("HSET").arg(format!("invoice-offsets:{topic}")).arg(partition).arg(offset).ignore();
+            pipe.cmd("HSET").arg(self.offsets_key(topic)).arg(partition).arg(offset).ignore();
         }
         let _ = self.run::<()>(&pipe).await;
     }

@@ -18,9 +18,32 @@ pub struct Change {
     pub lsn: u64,
     /// The transaction, as 32 bits at least; 0 when unknown.
     pub xid: u64,
+    /// Rank of the decision that the change consists of; 0 when the row itself has changed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub decided: u64,
 }
 
-/// What a read in Postgres could see: `pg_current_snapshot()`.
+impl Change {
+    pub fn of_row(lsn: u64, xid: u64) -> Self {
+        Self { lsn, xid, decided: 0 }
+    }
+
+    /// A decision's change has a transaction and a rank; its position belongs to what it decided on.
+    pub fn of_decision(xid: u64, rank: u64) -> Self {
+        Self { lsn: 0, xid, decided: rank }
+    }
+}
+
+/// The order of an invoice's decisions: by position, and of one position the withdrawal comes first.
+pub fn decision_rank(lsn: u64, status: &str) -> u64 {
+    lsn * 2 + u64::from(status != "withdrawn")
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// What a read could see.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Every transaction below has ended.
@@ -29,6 +52,15 @@ pub struct Snapshot {
     pub xmax: u64,
     /// In between, the ones still running.
     pub running: Vec<u64>,
+    /// Where the store itself keeps, with each invoice, which change was applied last (DynamoDB).
+    pub applied: Option<Applied>,
+}
+
+/// What has been applied to one invoice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    pub lsn: u64,
+    pub decided: u64,
 }
 
 impl Snapshot {
@@ -38,7 +70,12 @@ impl Snapshot {
         let xmin = parts.next()?.parse().ok()?;
         let xmax = parts.next()?.parse().ok()?;
         let running = parts.next()?.split(',').filter(|id| !id.is_empty());
-        Some(Self { xmin, xmax, running: running.map(str::parse).collect::<Result<_, _>>().ok()? })
+        let running = running.map(str::parse).collect::<Result<_, _>>().ok()?;
+        Some(Self { xmin, xmax, running, applied: None })
+    }
+
+    pub fn of_applied(applied: Applied) -> Self {
+        Self { applied: Some(applied), ..Self::default() }
     }
 
     /// A source without transaction ids (SQLite): nothing is known to be seen.
@@ -46,10 +83,14 @@ impl Snapshot {
         Self::default()
     }
 
-    /// Whether the snapshot shows what the change did. An unknown transaction is never sure to be seen.
+    /// Whether the snapshot shows what the change did. A change without a transaction is a row of the
+    /// connector's own snapshot, which was committed long before its event arrived.
     pub fn sees(&self, change: Change) -> bool {
+        if let Some(applied) = self.applied {
+            return change.lsn <= applied.lsn && change.decided <= applied.decided;
+        }
         if change.xid == 0 {
-            return false;
+            return true;
         }
         let xid = widened(change.xid, self.xmax);
         xid < self.xmin || (xid < self.xmax && !self.running.contains(&xid))
@@ -79,6 +120,9 @@ pub struct Version {
     pub lsn: u64,
     /// Every transaction below is in it: `xmin` of the read.
     pub seen_below: u64,
+    /// Rank of the latest decision that is known to be in it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub decided: u64,
     /// Changes that are known and not in it; such a state is served only when nothing newer can be had.
     pub waits_for: Vec<Change>,
 }
@@ -86,7 +130,9 @@ pub struct Version {
 impl Version {
     /// The version of what a read found, knowing nothing of the past.
     pub fn of_read(snapshot: &Snapshot) -> Self {
-        Self { lsn: 0, seen_below: snapshot.xmin, waits_for: Vec::new() }
+        let applied = snapshot.applied.unwrap_or_default();
+        let (lsn, decided) = (applied.lsn, applied.decided);
+        Self { lsn, decided, seen_below: snapshot.xmin, waits_for: Vec::new() }
     }
 
     pub fn is_current(&self) -> bool {
@@ -96,6 +142,7 @@ impl Version {
     /// Whether the change is surely in this state already.
     pub fn includes(&self, change: Change) -> bool {
         (change.lsn != 0 && change.lsn <= self.lsn)
+            || (change.decided != 0 && change.decided <= self.decided)
             || (change.xid != 0 && widened(change.xid, self.seen_below) < self.seen_below)
     }
 
@@ -109,7 +156,7 @@ impl Version {
         waits_for.sort_by_key(|change| change.lsn);
         let surplus = waits_for.len().saturating_sub(WAITING_MAX);
         waits_for.drain(..surplus);
-        Some(Self { lsn: self.lsn, seen_below: self.seen_below, waits_for })
+        Some(Self { waits_for, ..self.clone() })
     }
 
     /// The version of a fresh read beside what is cached; none when the read is older, because it
@@ -119,15 +166,26 @@ impl Version {
         if misses || snapshot.xmin < self.seen_below {
             return None;
         }
-        let announced = self.waits_for.iter().map(|change| change.lsn).max().unwrap_or(0);
-        Some(Self { lsn: self.lsn.max(announced), seen_below: snapshot.xmin, waits_for: Vec::new() })
+        if snapshot.applied.is_some_and(|applied| applied.lsn < self.lsn || applied.decided < self.decided) {
+            return None;
+        }
+        let read = Self::of_read(snapshot);
+        let announced = |of: fn(&Change) -> u64| self.waits_for.iter().map(of).max().unwrap_or(0);
+        Some(Self {
+            lsn: self.lsn.max(read.lsn).max(announced(|change| change.lsn)),
+            decided: self.decided.max(read.decided).max(announced(|change| change.decided)),
+            ..read
+        })
     }
 
     /// Whether a state that another process has cached may take this one's place.
     pub fn yields_to(&self, other: &Self) -> bool {
         let caught_up = self.waits_for.iter().all(|change| other.includes(*change));
         if other.is_current() {
-            return caught_up && other.seen_below >= self.seen_below;
+            // Without transactions (DynamoDB) positions are all there is.
+            let is_by_position = self.seen_below == 0 && other.seen_below == 0;
+            let is_older = is_by_position && (other.lsn < self.lsn || other.decided < self.decided);
+            return caught_up && other.seen_below >= self.seen_below && !is_older;
         }
         // The other knows of a change that this one lacks.
         other.waits_for.iter().any(|change| !self.includes(*change) && !self.waits_for.contains(change))
@@ -140,7 +198,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn change(lsn: u64, xid: u64) -> Change {
-        Change { lsn, xid }
+        Change::of_row(lsn, xid)
     }
 
     #[test]
@@ -159,6 +217,29 @@ mod tests {
         assert_eq!(widened(EPOCH - 5, 3 * EPOCH + 100), 3 * EPOCH - 5);
         assert_eq!(widened(3, 3 * EPOCH - 100), 3 * EPOCH + 3);
         assert_eq!(widened(9, 100), 9);
+    }
+
+    #[test]
+    fn a_row_of_the_connectors_snapshot_is_seen_by_the_next_read() {
+        let cached = Version::of_read(&Snapshot::parse("50:60:").unwrap());
+        let waiting = cached.announced(change(100, 0)).unwrap();
+        assert!(!waiting.is_current());
+        let fresh = waiting.after_read(&Snapshot::parse("61:61:").unwrap()).unwrap();
+        assert!(fresh.is_current() && fresh.announced(change(100, 0)).is_none());
+    }
+
+    #[test]
+    fn an_item_that_lacks_an_announced_change_is_not_taken_for_the_newer_one() {
+        let item = |lsn, decided| Snapshot::of_applied(Applied { lsn, decided });
+        let cached = Version::of_read(&item(100, 200));
+        assert_eq!(cached.after_read(&item(90, 200)), None);
+        assert_eq!(cached.announced(change(100, 7)), None);
+        assert_eq!(cached.announced(Change::of_decision(9, 200)), None);
+        let waiting = cached.announced(Change::of_decision(9, 201)).unwrap();
+        assert_eq!(waiting.after_read(&item(100, 200)), None);
+        assert!(waiting.after_read(&item(100, 201)).unwrap().is_current());
+        let later = Version::of_read(&item(110, 200));
+        assert!(cached.yields_to(&later) && !later.yields_to(&cached));
     }
 
     /// The case that comparing positions gets wrong: the change was written before the read, at a
@@ -190,7 +271,7 @@ mod tests {
             let snapshot_after = |commits: usize| {
                 let running: Vec<u64> = ids[commits..].to_vec();
                 let xmin = running.iter().copied().min().unwrap_or(108);
-                Snapshot { xmin, xmax: 108, running }
+                Snapshot { xmin, xmax: 108, running, applied: None }
             };
             let mut cached: Option<(usize, Version)> = None;
             let mut announced_max = 0;

@@ -1,16 +1,35 @@
-//! Where invoices are read when no cache has them: Postgres by primary key, or a SQLite file.
+//! Where invoices are read when no cache has them: Postgres by primary key, a SQLite file, or DynamoDB.
 
+pub mod dynamodb;
 pub mod postgres;
 pub mod sqlite;
 
 use crate::entry::InvoiceView;
-use crate::version::Snapshot;
+use crate::version::{Applied, Snapshot};
 use invoices::Result;
 
-/// What one read found: in this snapshot these are the invoices, in the order of the ids asked for.
+/// What one read found.
 pub struct Read {
     pub snapshot: Snapshot,
+    /// The invoices in the order of the ids asked for.
     pub found: Vec<Option<InvoiceView>>,
+    /// What has been applied to each of them, where the store says so.
+    pub applied: Vec<Applied>,
+}
+
+impl Read {
+    /// Invoices that were all read in one snapshot.
+    pub fn in_snapshot(snapshot: Snapshot, found: Vec<Option<InvoiceView>>) -> Self {
+        Self { snapshot, found, applied: Vec::new() }
+    }
+
+    /// What the read of one of the ids could see.
+    pub fn snapshot_of(&self, index: usize) -> Snapshot {
+        match self.applied.get(index) {
+            Some(applied) => Snapshot::of_applied(*applied),
+            None => self.snapshot.clone(),
+        }
+    }
 }
 
 /// Sides of a business's invoices.
@@ -35,6 +54,7 @@ pub struct PageOf {
 pub enum Reader {
     Postgres(Box<postgres::Connection>),
     Sqlite(sqlite::File),
+    Dynamodb(dynamodb::Items),
 }
 
 impl Reader {
@@ -46,6 +66,7 @@ impl Reader {
         match self {
             Self::Postgres(connection) => connection.read(ids).await,
             Self::Sqlite(file) => file.read(ids).await,
+            Self::Dynamodb(items) => items.read(ids).await,
         }
     }
 
@@ -57,6 +78,7 @@ impl Reader {
         match self {
             Self::Postgres(connection) => connection.page(page).await,
             Self::Sqlite(file) => file.page(page).await,
+            Self::Dynamodb(items) => items.page(page).await,
         }
     }
 
@@ -65,6 +87,7 @@ impl Reader {
         match self {
             Self::Postgres(connection) => connection.business_name(business_id).await,
             Self::Sqlite(file) => file.business_name(business_id).await,
+            Self::Dynamodb(items) => items.business_name(business_id).await,
         }
     }
 }

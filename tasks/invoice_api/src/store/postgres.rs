@@ -31,6 +31,8 @@ pub struct Plan {
     page: String,
     page_one_side: [String; 2],
     name: Option<String>,
+    after: String,
+    names_after: Option<String>,
     /// Whether the source's database has the stream path's decisions.
     pub has_decisions: bool,
 }
@@ -103,10 +105,37 @@ impl Plan {
             by_ids,
             page: joined_page(&both),
             page_one_side: [joined_page(&one_side("issuer")), joined_page(&one_side("receiver"))],
+            after: format!(
+                "select {columns} from (select * from {source} where i.id > $1 order by i.id limit $2) i \
+                 {joined} {decided} order by i.id"
+            ),
+            names_after: customers.as_ref().map(|table| {
+                format!(
+                    "select customer_id, customer_name from {table} where customer_id > $1 \
+                     order by customer_id limit $2"
+                )
+            }),
             name: customers.map(|table| format!("select customer_name from {table} where customer_id = $1")),
             url,
             has_decisions,
         })
+    }
+
+    /// For the decisions alone, whether or not the server answers yet; there are no invoices to read.
+    pub fn of_decisions(url: PostgresUrl, money: MoneyType) -> Self {
+        let nothing = || "select 1".to_owned();
+        Self {
+            config: asynchronous(url.config()),
+            url,
+            money,
+            by_ids: nothing(),
+            page: nothing(),
+            page_one_side: [nothing(), nothing()],
+            name: None,
+            after: nothing(),
+            names_after: None,
+            has_decisions: true,
+        }
     }
 
     pub fn money(&self) -> MoneyType {
@@ -140,6 +169,16 @@ fn asynchronous(sync: &::postgres::Config) -> Config {
     }
     config.ssl_mode(sync.get_ssl_mode()).connect_timeout(CONNECT_TIMEOUT).application_name("invoice_api");
     config
+}
+
+/// See [`Connection::transaction_after_position`].
+pub struct Noted {
+    pub lsn: u64,
+    pub xid: i64,
+}
+
+fn first(rows: &[Row]) -> Result<i64> {
+    rows.first().map(|row| row.get(0)).ok_or_else(|| Error::bug("a query for one value gave none"))
 }
 
 struct Open {
@@ -227,7 +266,7 @@ impl Connection {
                 by_id.insert(id, view(row, money)?);
             }
         }
-        Ok(Read { snapshot, found: ids.iter().map(|id| by_id.get(id).cloned()).collect() })
+        Ok(Read::in_snapshot(snapshot, ids.iter().map(|id| by_id.get(id).cloned()).collect()))
     }
 
     pub async fn page(&mut self, page: PageOf) -> Result<Vec<(i64, InvoiceView)>> {
@@ -243,6 +282,49 @@ impl Connection {
         let rows = client.query(sql.as_str(), &[&page.business_id, &before, &limit]).await_in_time().await;
         let rows = self.in_time(rows)?;
         rows.iter().map(|row| Ok((row.get(0), view(row, plan.money)?))).collect()
+    }
+
+    /// The invoices with the next higher ids, at most so many.
+    ///
+    /// # Errors
+    /// Retry when the source doesn't answer in time, refused for an amount that is not exact.
+    pub async fn after(&mut self, id: i64, limit: i64) -> Result<Vec<(i64, InvoiceView)>> {
+        let plan = self.plan.clone();
+        let rows = self.query(&plan.after, &[&id, &limit]).await?;
+        rows.iter().map(|row| Ok((row.get(0), view(row, plan.money)?))).collect()
+    }
+
+    /// The businesses with the next higher ids and their names; none where names can't be read.
+    ///
+    /// # Errors
+    /// Retry when the source doesn't answer in time.
+    pub async fn names_after(&mut self, id: i64, limit: i64) -> Result<Vec<(i64, String)>> {
+        let plan = self.plan.clone();
+        let Some(sql) = &plan.names_after else { return Ok(Vec::new()) };
+        let rows = self.query(sql, &[&id, &limit]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// The log's end, and a transaction id that was given out afterwards.
+    ///
+    /// # Errors
+    /// Retry when the source doesn't answer; a standby can't give out ids.
+    pub async fn transaction_after_position(&mut self) -> Result<Noted> {
+        self.execute("begin read write").await?;
+        let position = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8";
+        let lsn: i64 = first(&self.query(position, &[]).await?)?;
+        let xid: i64 = first(&self.query("select pg_current_xact_id()::text::int8", &[]).await?)?;
+        self.execute("rollback").await?;
+        Ok(Noted { lsn: lsn.unsigned_abs(), xid })
+    }
+
+    /// Runs a statement that returns nothing.
+    ///
+    /// # Errors
+    /// Retry when the source doesn't answer.
+    pub async fn execute(&mut self, sql: &str) -> Result<()> {
+        let done = self.client().await?.batch_execute(sql).await;
+        done.map_err(|error| failed("cannot work on the source", error))
     }
 
     pub async fn business_name(&mut self, business_id: i64) -> Result<Option<String>> {

@@ -64,7 +64,7 @@ impl File {
         let condition = format!("where i.{id_column} in ({marks})");
         let rows = self.select(condition, ids.to_vec()).await?;
         let view_of = |id: &i64| rows.iter().find(|(found, _)| found == id).map(|(_, view)| view.clone());
-        Ok(Read { snapshot: Snapshot::unknown(), found: ids.iter().map(view_of).collect() })
+        Ok(Read::in_snapshot(Snapshot::unknown(), ids.iter().map(view_of).collect()))
     }
 
     pub async fn page(&self, page: PageOf) -> Result<Vec<(i64, InvoiceView)>> {
