@@ -82,13 +82,15 @@ def refused(done: Result, exit_code: int, *words: str) -> None:
 
 def test_answers_are_those_of_postgres(filled: Database, lake: str) -> None:
     window = "issue_date >= '2025-11-01' and issue_date < '2026-02-01'"
-    by_issuer = "select issuer_id, count(*), sum(amount_usd), min(amount_usd), max(amount_usd) from invoices"
+    by_issuer = "select issuer_id, count(*) as n, sum(amount_usd) as total, min(amount_usd) as low,"
+        " max(amount_usd) as high from invoices"
     expected = filled.sql(f"{by_issuer} where {window} group by 1 order by 1")
     assert values(lake, f"{by_issuer} group by 1 order by 1") == expected
 
     top = "select business_id, total_amount_issued from business_last_n_months order by 2 desc, 1 limit 5"
     totals = filled.sql(
-        f"select issuer_id, sum(amount_usd) from invoices where {window} group by 1 order by 2 desc, 1 limit 5"
+        f"select issuer_id, sum(amount_usd) from invoices where {window}"
+        " group by 1 order by 2 desc, 1 limit 5"
     )
     assert values(lake, top) == totals
 
@@ -283,7 +285,7 @@ def test_a_query_sees_one_committed_state_while_others_write(database: Database,
         counts = []
         for _ in range(12):
             least = written[-1]
-            [(count, total)] = values(lake, "select count(*), sum(amount_usd) from invoices")
+            [(count, total)] = values(lake, "select count(*) as n, sum(amount_usd) as total from invoices")
             assert total == count * (count + 1) / 2
             assert count >= least
             counts.append(count)

@@ -15,6 +15,9 @@ pub fn of_polars(error: &PolarsError, known: &Known) -> Error {
     let text = first_line(&error.to_string());
     match root(error) {
         PolarsError::SQLSyntax(_) => Error::usage(format!("the query is not SQL that can be run: {text}")),
+        PolarsError::SQLInterface(_) if text.contains("sql parser error") => {
+            Error::usage(format!("the query is not SQL that can be run: {text}"))
+        }
         PolarsError::SQLInterface(_) => match quoted_after(&text, "relation '") {
             Some(table) => unknown_table(&table, known),
             None => Error::usage(format!("the query cannot be run: {text}")),

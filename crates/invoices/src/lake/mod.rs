@@ -165,8 +165,8 @@ impl Lake {
     }
 
     async fn read_range_once(&self, object: &Object, range: Range<u64>) -> Result<Option<Bytes>> {
-        // Over HTTP an entity tag is quoted; a local file's is compared as it is.
-        let etag = if self.is_local { object.etag.clone() } else { format!("\"{}\"", object.etag) };
+        // Entity tags are quoted where they are compared, and kept without quotes.
+        let etag = format!("\"{}\"", object.etag);
         let options = GetOptions::new().with_range(Some(range.clone())).with_if_match(Some(etag));
         let path = &object.path;
         let result = match self.store.get_opts(&Path::from(path.as_str()), options).await {
