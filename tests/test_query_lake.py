@@ -82,8 +82,10 @@ def refused(done: Result, exit_code: int, *words: str) -> None:
 
 def test_answers_are_those_of_postgres(filled: Database, lake: str) -> None:
     window = "issue_date >= '2025-11-01' and issue_date < '2026-02-01'"
-    by_issuer = "select issuer_id, count(*) as n, sum(amount_usd) as total, min(amount_usd) as low,"
+    by_issuer = (
+        "select issuer_id, count(*) as n, sum(amount_usd) as total, min(amount_usd) as low,"
         " max(amount_usd) as high from invoices"
+    )
     expected = filled.sql(f"{by_issuer} where {window} group by 1 order by 1")
     assert values(lake, f"{by_issuer} group by 1 order by 1") == expected
 
