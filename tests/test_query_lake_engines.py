@@ -193,7 +193,7 @@ def test_months_that_are_cut_in_two_ways_are_told(filled: Database, tmp_path: Pa
     source = {"SOURCE_URL": filled.url(), **filled.env()}
     lake = tmp_path.as_uri()
     run_batch(source, lake, AS_OF, MONTHS)
-    run("write_partitioned_parquet", "--lake", lake, "--as-of", AS_OF, "--months", 1, *BUCKETS, env=source)
+    run_batch(source, lake, AS_OF, 1, write=BUCKETS)
     done = ddl(lake, "hive", check=False)
     assert done.exit_code == 65
     assert "cut in 2 ways" in done.stderr
