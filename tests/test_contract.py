@@ -20,6 +20,7 @@ TASKS = (
     "write_partitioned_parquet",
     "inspect_lake",
     "invoice_consumer",
+    "query_lake",
 )
 WINDOW = ("--as-of", "2026-01-31", "--months", "3")
 

@@ -42,7 +42,7 @@ pub struct Args {
     pub connections: u16,
 
     /// Memory for months being written; a window that needs more is read in several passes
-    #[arg(long, env = "MEMORY_BUDGET", default_value = "256MiB", value_parser = parse_bytes, value_name = "SIZE")]
+    #[arg(long, env = "MEMORY_BUDGET", default_value = "256MiB", value_parser = invoices::task::args::parse_budget, value_name = "SIZE")]
     pub memory_budget: u64,
 
     /// Say what would be read and replaced, and change nothing
@@ -70,42 +70,9 @@ pub enum Refresh {
     Latest,
 }
 
-/// Smallest budget that leaves room for one month.
-const BUDGET_MIN: u64 = 32 << 20;
-
-/// `256MiB`, `1GiB`, `300MB` or plain bytes.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let units = [
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-        ("GB", 1_000_000_000),
-        ("MB", 1_000_000),
-        ("B", 1),
-    ];
-    let (number, unit) = units
-        .iter()
-        .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, *unit)))
-        .unwrap_or((text, 1_u64));
-    let bytes = number.trim().parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
-    match bytes {
-        Some(bytes) if bytes >= BUDGET_MIN => Ok(bytes),
-        Some(_) => Err("at least 32MiB are needed".to_owned()),
-        None => Err("use a size such as 256MiB or 1GiB".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_what_they_say() {
-        assert_eq!(parse_bytes("256MiB"), Ok(256 << 20));
-        assert_eq!(parse_bytes("300MB"), Ok(300_000_000));
-        assert!(parse_bytes("1MiB").is_err());
-        assert!(parse_bytes("many").is_err());
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -46,6 +46,12 @@ impl From<&Object> for ObjectRecord {
     }
 }
 
+impl From<&ObjectRecord> for Object {
+    fn from(record: &ObjectRecord) -> Self {
+        Self { path: record.path.clone(), size: record.size, etag: record.etag.clone() }
+    }
+}
+
 /// What the last run wrote for one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRecord {

@@ -18,6 +18,7 @@ use object_store::{
     BackoffConfig, ClientOptions, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
 };
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -158,6 +159,29 @@ impl Lake {
         Ok(Some((object, bytes)))
     }
 
+    /// Reads some bytes of an object as it was listed or recorded; none when it is gone or was replaced.
+    pub async fn read_range(&self, object: &Object, range: Range<u64>) -> Result<Option<Bytes>> {
+        retried(|| self.read_range_once(object, range.clone())).await
+    }
+
+    async fn read_range_once(&self, object: &Object, range: Range<u64>) -> Result<Option<Bytes>> {
+        // Entity tags are quoted where they are compared, and kept without quotes.
+        let etag = format!("\"{}\"", object.etag);
+        let options = GetOptions::new().with_range(Some(range.clone())).with_if_match(Some(etag));
+        let path = &object.path;
+        let result = match self.store.get_opts(&Path::from(path.as_str()), options).await {
+            Err(object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. }) => {
+                return Ok(None);
+            }
+            other => other.map_err(|error| self.failed("read", path, error))?,
+        };
+        let bytes = result.bytes().await.map_err(|error| self.failed("read", path, error))?;
+        if bytes.len() as u64 != range.end - range.start {
+            return Err(Error::retry(format!("{} was cut short while reading", self.locate(path))));
+        }
+        Ok(Some(bytes))
+    }
+
     /// A missing object is an answer, a missing bucket is an error: list to tell them apart.
     async fn absent_or_no_bucket<T>(&self, path: &str) -> Result<Option<T>> {
         let listed = self.store.list_with_delimiter(Some(&Path::from("_commits"))).await;
@@ -285,6 +309,9 @@ impl Lake {
                 self.url
             )),
             Store::NotFound { .. } => Error::retry(format!("{sentence}: it is gone")),
+            _ if lacks_credentials(&text) => Error::config(format!(
+                "{sentence}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )),
             _ if is_denied(&error, &text) => Error::config(format!(
                 "{sentence}: access denied; check the AWS_* credentials and the bucket's policy"
             )),
@@ -319,6 +346,12 @@ fn is_denied(error: &object_store::Error, text: &str) -> bool {
         || ["AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId"]
             .iter()
             .any(|code| text.contains(code))
+}
+
+/// Without credentials in the environment the client asks the machine's own metadata service, which
+/// only exists in the cloud.
+fn lacks_credentials(text: &str) -> bool {
+    text.contains("169.254.169.254") || text.contains("InstanceMetadata")
 }
 
 fn described(path: &str, meta: &object_store::ObjectMeta) -> Object {

@@ -8,6 +8,8 @@ use clap::Args;
 
 /// Most months of one window.
 pub const MONTHS_MAX: u32 = 1200;
+/// Smallest memory budget that leaves room for one month.
+const BUDGET_MIN: u64 = 32 << 20;
 
 /// Where the lake is.
 #[derive(Debug, Clone, Args)]
@@ -62,9 +64,39 @@ pub fn parse_date(text: &str) -> Result<NaiveDate> {
         .ok_or_else(|| Error::usage(format!("{text:?} is not a date of the calendar; use YYYY-MM-DD")))
 }
 
+/// `256MiB`, `1GiB`, `300MB` or plain bytes.
+pub fn parse_budget(text: &str) -> std::result::Result<u64, String> {
+    let units = [
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("B", 1),
+    ];
+    let (number, unit) = units
+        .iter()
+        .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, *unit)))
+        .unwrap_or((text, 1_u64));
+    let bytes = number.trim().parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
+    match bytes {
+        Some(bytes) if bytes >= BUDGET_MIN => Ok(bytes),
+        Some(_) => Err("at least 32MiB are needed".to_owned()),
+        None => Err("use a size such as 256MiB or 1GiB".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_what_they_say() {
+        assert_eq!(parse_budget("256MiB"), Ok(256 << 20));
+        assert_eq!(parse_budget("300MB"), Ok(300_000_000));
+        assert!(parse_budget("1MiB").is_err());
+        assert!(parse_budget("many").is_err());
+    }
 
     #[test]
     fn a_window_begins_in_the_year_1_at_the_earliest() {

@@ -75,6 +75,11 @@ pub fn check_stop() -> Result<()> {
 /// A task's arguments.
 pub trait TaskArgs: Parser {
     fn common(&self) -> &CommonArgs;
+
+    /// Whether stdout carries data, so that the result line is the last line of stderr instead.
+    fn data_on_stdout(&self) -> bool {
+        false
+    }
 }
 
 /// Runs a task from `main`: parses, logs, runs, prints the result line, returns the exit code.
@@ -92,6 +97,7 @@ pub fn run<A: TaskArgs>(name: &'static str, body: impl FnOnce(&A, &Task) -> Resu
         Err(error) => error.exit(),
     };
     let common = args.common().clone();
+    let data_on_stdout = args.data_on_stdout();
     logs::start(name, common.log_format);
     let outcome = refuse_secrets_in_flags(&matches).and_then(|()| {
         stop::listen()?;
@@ -101,7 +107,7 @@ pub fn run<A: TaskArgs>(name: &'static str, body: impl FnOnce(&A, &Task) -> Resu
         let fields = body(&args, &task)?;
         Ok((fields, task.seconds()))
     });
-    report(name, &common, outcome)
+    report(name, &common, data_on_stdout, outcome)
 }
 
 fn completions_wanted() -> Option<clap_complete::Shell> {
@@ -134,7 +140,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     built.map_err(|error| Error::retry("cannot start the I/O threads").because(error))
 }
 
-fn report(name: &str, common: &CommonArgs, outcome: Result<(Value, f64)>) -> ExitCode {
+fn report(name: &str, common: &CommonArgs, data_on_stdout: bool, outcome: Result<(Value, f64)>) -> ExitCode {
     let (mut line, code) = match outcome {
         Ok((fields, seconds)) => {
             let mut line = json!({ "task": name, "status": "done" });
@@ -162,7 +168,11 @@ fn report(name: &str, common: &CommonArgs, outcome: Result<(Value, f64)>) -> Exi
     }
     // stderr first: Airflow takes the last line of either stream for the result.
     let _ = std::io::Write::flush(&mut std::io::stderr());
-    println!("{line}");
+    if data_on_stdout {
+        eprintln!("{line}");
+    } else {
+        println!("{line}");
+    }
     ExitCode::from(code)
 }
 

@@ -1,0 +1,63 @@
+//! Redshift Spectrum: partitions are named one by one, at most 100 per statement with Glue.
+
+use super::{Definition, list, literal};
+use invoices::lake::names::NULL_PARTITION;
+
+const PARTITIONS_PER_STATEMENT: usize = 100;
+
+pub fn statements(definition: &Definition, database: Option<&str>) -> String {
+    let name = definition.name(Some(database.unwrap_or("lake")));
+    let mut sql = format!(
+        "CREATE EXTERNAL TABLE {name} (\n{}\n)\nPARTITIONED BY (\n{}\n)\nSTORED AS PARQUET\nLOCATION {};\n",
+        list(&definition.columns, |column_type| column_type.to_string()),
+        list(&definition.partition_columns, |column_type| column_type.to_string()),
+        literal(&format!("{}/", definition.location)),
+    );
+    // No value of its type stands for NULL, so this partition can't be named.
+    let (unnamed, named): (Vec<&String>, Vec<&String>) =
+        definition.partitions.iter().partition(|partition| partition.contains(NULL_PARTITION));
+    for chunk in named.chunks(PARTITIONS_PER_STATEMENT) {
+        sql += &format!(
+            "ALTER TABLE {name} ADD IF NOT EXISTS\n{};\n",
+            chunk.iter().map(|partition| add(definition, partition)).collect::<Vec<_>>().join("\n")
+        );
+    }
+    if !unnamed.is_empty() {
+        sql += "-- Invoices without a business are in partitions of NULL, which Spectrum has no value for:\n\
+                -- publish with --partition-by month or month,bucket(business_id,N) to see them here.\n";
+    }
+    sql
+}
+
+fn add(definition: &Definition, partition: &str) -> String {
+    let values: Vec<String> = partition
+        .split('/')
+        .filter_map(|part| part.split_once('='))
+        .map(|(key, value)| format!("{key}={}", literal(value)))
+        .collect();
+    let location = literal(&format!("{}/{partition}/", definition.location));
+    format!("PARTITION({}) LOCATION {location}", values.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ddl::testing::definition;
+
+    #[test]
+    fn partitions_come_a_hundred_at_a_time() {
+        let mut definition = definition(Some(300));
+        definition.partitions = (0..201)
+            .map(|bucket| format!("issue_date_yearmonth=2026-01-01/business_bucket={bucket}"))
+            .collect();
+        let sql = statements(&definition, None);
+        assert_eq!(sql.matches("ALTER TABLE lake.invoice_by_business ADD").count(), 3);
+        assert_eq!(sql.matches("PARTITION(").count(), 201);
+    }
+
+    #[test]
+    fn the_partition_of_null_is_told() {
+        let sql = statements(&definition(None), None);
+        assert!(!sql.contains(NULL_PARTITION) && sql.contains("partitions of NULL"), "{sql}");
+    }
+}

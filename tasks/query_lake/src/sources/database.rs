@@ -1,0 +1,168 @@
+//! A table of a database, read in one transaction. Values come as text and become columns of the
+//! types that the database declares, so a numeric stays the number it is.
+
+use super::values::Kind;
+use super::{Loading, Source, frame};
+use invoices::source::SourceUrl;
+use invoices::source::args::quote;
+use invoices::source::postgres::{failed, query_one};
+use invoices::source::url::PostgresUrl;
+use invoices::{Error, Result};
+use polars::prelude::*;
+use postgres::fallible_iterator::FallibleIterator;
+use rusqlite::OpenFlags;
+use rusqlite::types::ValueRef;
+use std::path::Path;
+
+pub fn is_database(location: &str) -> bool {
+    ["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| location.starts_with(scheme))
+}
+
+/// # Errors
+/// Usage when the URL names no table; what the database says otherwise.
+pub fn load(source: &Source, loading: &Loading) -> Result<DataFrame> {
+    let (url, table) =
+        source.location.rsplit_once('#').filter(|(_, table)| !table.is_empty()).ok_or_else(|| {
+            let advice = "put it after a #, as in postgres://user@host/database#customers";
+            Error::usage(format!("--with {} names no table of the database; {advice}", source.name))
+        })?;
+    let mut reading = Reading { columns: Vec::new(), bytes: 0, bytes_max: loading.bytes_max / 2, source };
+    match url.parse()? {
+        SourceUrl::Postgres(url) => reading.postgres(&url, table)?,
+        SourceUrl::Sqlite(path) => reading.sqlite(&path, table)?,
+    }
+    let columns = reading.columns.into_iter().map(Column::series).collect::<Result<_>>()?;
+    frame(columns)
+}
+
+struct Column {
+    name: String,
+    kind: Kind,
+    values: Vec<AnyValue<'static>>,
+}
+
+impl Column {
+    fn series(self) -> Result<Series> {
+        let data_type = self.kind.data_type();
+        Series::from_any_values_and_dtype(self.name.as_str().into(), &self.values, &data_type, true)
+            .map_err(|error| Error::bug(format!("column {} cannot be built", self.name)).because(error))
+    }
+}
+
+struct Reading<'a> {
+    columns: Vec<Column>,
+    bytes: u64,
+    bytes_max: u64,
+    source: &'a Source,
+}
+
+impl Reading<'_> {
+    fn push(&mut self, index: usize, text: Option<&str>) -> Result<()> {
+        self.bytes += 32 + text.map_or(0, |text| text.len() as u64);
+        if self.bytes > self.bytes_max {
+            return Err(Error::config(format!(
+                "--with {} does not fit --memory-budget; raise it, or name a view with fewer rows",
+                self.source.name
+            )));
+        }
+        let column = &mut self.columns[index];
+        let value = match text {
+            None => AnyValue::Null,
+            Some(text) => column.kind.value(text).ok_or_else(|| {
+                let (name, table) = (&column.name, &self.source.name);
+                let kind = column.kind.plural();
+                Error::refused(format!("column {name} of {table} holds {text:?}, which does not fit {kind}"))
+            })?,
+        };
+        column.values.push(value);
+        Ok(())
+    }
+
+    fn postgres(&mut self, url: &PostgresUrl, table: &str) -> Result<()> {
+        let doing = format!("cannot read {table} of {}", url.name);
+        let mut client = url.connect()?;
+        let begin = "begin isolation level repeatable read read only; set local timezone = 'UTC'; set local datestyle = 'ISO'";
+        client.batch_execute(begin).map_err(|error| failed(&doing, error))?;
+        let relation = table.split('.').map(quote).collect::<Vec<_>>().join(".");
+        let statement = client
+            .prepare(&format!("select * from {relation} limit 0"))
+            .map_err(|error| failed(&doing, error))?;
+        for column in statement.columns() {
+            let kind = match column.type_().name() {
+                "bool" => Kind::Bool,
+                "int2" | "int4" | "int8" => Kind::Int,
+                "numeric" => {
+                    let (relation, name) = (&relation, quote(column.name()));
+                    // A column that declares no scale has the one of its longest value.
+                    let sql = format!("select coalesce(max(scale({name})), 0)::int4 from {relation}");
+                    let scale: i32 = query_one(&mut client, &sql, &doing)?.get(0);
+                    Kind::Decimal { whole: 0, scale: scale.unsigned_abs() as usize }
+                }
+                "float4" | "float8" => Kind::Float,
+                "date" => Kind::Date,
+                "timestamp" | "timestamptz" => Kind::Timestamp,
+                _ => Kind::Text,
+            };
+            self.columns.push(Column { name: column.name().to_owned(), kind, values: Vec::new() });
+        }
+        let as_text = |column: &Column| match column.kind {
+            Kind::Bool => {
+                format!("case when {0} then 'true' when not {0} then 'false' end", quote(&column.name))
+            }
+            _ => format!("{}::text", quote(&column.name)),
+        };
+        let list: Vec<String> = self.columns.iter().map(as_text).collect();
+        let sql = format!("select {} from {relation}", list.join(", "));
+        let parameters: [&str; 0] = [];
+        let mut rows = client.query_raw(&sql, parameters).map_err(|error| failed(&doing, error))?;
+        while let Some(row) = rows.next().map_err(|error| failed(&doing, error))? {
+            for index in 0..self.columns.len() {
+                self.push(index, row.get::<_, Option<&str>>(index))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sqlite(&mut self, path: &Path, table: &str) -> Result<()> {
+        let place = path.display();
+        if !path.exists() {
+            return Err(Error::config(format!("the SQLite file {place} does not exist; check the URL")));
+        }
+        let broken = |error: rusqlite::Error| {
+            let text = error.to_string();
+            if text.contains("no such table") {
+                return Error::config(format!("table {table} does not exist in {place}"));
+            }
+            Error::retry(format!("cannot read {table} of {place}")).because(error)
+        };
+        let connection =
+            rusqlite::Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(broken)?;
+        let mut statement = connection.prepare(&format!("select * from {}", quote(table))).map_err(broken)?;
+        let names: Vec<String> = statement.column_names().iter().map(|name| (*name).to_owned()).collect();
+        // SQLite's types belong to values: a column has the one that all its values have.
+        let mut texts: Vec<Vec<Option<String>>> = vec![Vec::new(); names.len()];
+        let mut rows = statement.query([]).map_err(broken)?;
+        while let Some(row) = rows.next().map_err(broken)? {
+            for (index, column) in texts.iter_mut().enumerate() {
+                let value = match row.get_ref(index).map_err(broken)? {
+                    ValueRef::Null => None,
+                    ValueRef::Integer(value) => Some(value.to_string()),
+                    ValueRef::Real(value) => Some(format!("{value:e}")),
+                    ValueRef::Text(value) | ValueRef::Blob(value) => {
+                        Some(String::from_utf8_lossy(value).into_owned())
+                    }
+                };
+                column.push(value);
+            }
+        }
+        for (index, (name, values)) in names.into_iter().zip(texts).enumerate() {
+            let kinds = values.iter().flatten().map(|text| Kind::of(text));
+            let kind = kinds.map(Some).reduce(|a, b| a?.unified(b?)).flatten().unwrap_or(Kind::Text);
+            self.columns.push(Column { name, kind, values: Vec::new() });
+            for value in &values {
+                self.push(index, value.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+}
