@@ -24,16 +24,16 @@ lint() {
 }
 
 # Failpoints are compiled in first: target/release is left with plain binaries. Always the whole
-# workspace and all targets, or Cargo would compile Polars once more with other features.
+# workspace, or Cargo would compile Polars once more with other features.
 binaries() {
     step "binaries with failpoints"
-    cargo build --release --workspace --all-targets --features invoices/failpoints
+    cargo build --release --workspace --bins --features invoices/failpoints
     mkdir -p "$CARGO_TARGET_DIR/failpoints"
     for name in "${FAILPOINT_BINARIES[@]}"; do
         cp -f "$CARGO_TARGET_DIR/release/$name" "$CARGO_TARGET_DIR/failpoints/"
     done
     step "binaries"
-    cargo build --release --workspace --all-targets
+    cargo build --release --workspace --bins
 }
 
 unit_tests() {
