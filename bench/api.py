@@ -23,10 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.api import Api, Redis, add_invoices, flags_for  # noqa: E402
-from support.kafka import Connect, Kafka  # noqa: E402
+from support.kafka import TOPIC, Connect, Kafka  # noqa: E402
 from support.process import Server, free_port  # noqa: E402
 from support.services import Database, Postgres, wait_until  # noqa: E402
-from support.stream import TOPIC  # noqa: E402
 
 SELECT = """\\set id random(1, {invoices})
 select i.invoice_id, i.issue_date, i.amount_usd::text, i.issuer_id, a.customer_name,

@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from confluent_kafka import Producer
 
-from support.kafka import Connect, Kafka
+from support.kafka import TOPIC, Connect, Kafka
 from support.process import free_port, peak_rss_mib
 from support.services import SUPERUSER, Database, Postgres, tools_folder, wait_until
-from support.stream import TOPIC, consumer_flags, envelope, invoice, start_consumer
+from support.stream import consumer_flags, envelope, invoice, start_consumer
 from support.tasks import run
 
 PEERS = Path(__file__).resolve().parent / "peers"

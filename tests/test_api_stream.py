@@ -5,9 +5,9 @@ import signal
 from pathlib import Path
 
 from support.api import Api, Redis, add_invoices, events_of, flags_for
-from support.kafka import Connect, Kafka
+from support.kafka import TOPIC, Connect, Kafka
 from support.services import Database, wait_until
-from support.stream import TOPIC, start_consumer
+from support.stream import start_consumer
 
 PATIENCE_SECONDS = 15
 

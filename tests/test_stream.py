@@ -14,11 +14,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from support.kafka import Connect, Kafka
+from support.kafka import TOPIC, Connect, Kafka
 from support.process import free_port
 from support.services import Database, Postgres, wait_until
 from support.stream import (
-    TOPIC,
     assert_same_effects,
     consume,
     consumer_flags,

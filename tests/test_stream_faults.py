@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from support.kafka import Connect, Kafka
+from support.kafka import TOPIC, Connect, Kafka
 from support.services import Database, Postgres, wait_until
 from support.stream import (
     DECISIONS_WITHOUT_OFFSETS,
     FAST_GROUP,
-    TOPIC,
     assert_same_effects,
     consume,
     effects,
@@ -228,8 +227,6 @@ def test_connect_ends_and_comes_back_while_invoices_change(
 ) -> None:
     """The worker notes its offsets every five seconds; killed, it emits again what came since."""
     chance, restarts, last = random.Random(SEED), 6, 0
-    if TOPIC in kafka.admin.list_topics(timeout=5).topics:
-        kafka.delete_topic(TOPIC)
     database.sql("insert into customers select n, 'x' from generate_series(1, 50) n")
     with Connect(kafka, database) as connect:
         assert connect.register().returncode == 0
@@ -264,8 +261,6 @@ def test_connect_ends_and_comes_back_while_invoices_change(
 @only_in_campaign
 def test_the_way_out_of_a_lost_slot(kafka: Kafka) -> None:
     """What docs/lost-slot.md says, step by step."""
-    if TOPIC in kafka.admin.list_topics(timeout=5).topics:
-        kafka.delete_topic(TOPIC)
     with Postgres(settings={"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB"}) as server:
         source = server.create_database()
         source.sql("insert into customers values (1, 'A'), (2, 'B')")

@@ -56,13 +56,11 @@ def build_images(version: str) -> None:
     shutil.rmtree(prebuilt, ignore_errors=True)
     prebuilt.mkdir(parents=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR") or tools_folder() / "target") / "release"
-    tasks = [path.parent.name for path in (REPOSITORY / "tasks").glob("*/Cargo.toml")]
-    built = [target / task for task in tasks if (target / task).exists()]
-    if not built:
-        raise RuntimeError("no task binary is built: run make test")
-    for path in built:
-        # Without the times of this copy, so that the layer is the same when the binary is.
-        subprocess.run(["strip", "-o", prebuilt / path.name, path], check=True)
+    built = target / "all_tasks"
+    if not built.exists():
+        raise RuntimeError("the tasks are not built: run make test")
+    # Without the times of this copy, so that the layer is the same when the executable is.
+    subprocess.run(["strip", "-o", prebuilt / built.name, built], check=True)
     environment = os.environ | BUILD_ENVIRONMENT | {"PLATFORM_VERSION": version, "BINARIES": "prebuilt"}
     # Compose wants every variable of the file, though a build uses none of the secrets.
     example = ["--env-file", str(REPOSITORY / ".env.example")]

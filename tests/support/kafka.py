@@ -19,6 +19,7 @@ from support.process import Server, free_port
 from support.services import REPOSITORY, Database, tools_folder
 
 DEBEZIUM = REPOSITORY / "debezium"
+TOPIC = "postgres.public.invoices"
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 JAVA_MEMORY = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
@@ -171,8 +172,10 @@ class Connect(Server):
     """A Connect worker with Debezium for one database."""
 
     def __init__(self, kafka: Kafka, database: Database) -> None:
-        """Start a worker; `register` starts the connector."""
+        """Start a worker on an empty topic; `register` starts the connector."""
         super().__init__("connect", signal.SIGTERM)
+        if TOPIC in kafka.admin.list_topics(timeout=5).topics:
+            kafka.delete_topic(TOPIC)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         name = database.name

@@ -12,7 +12,6 @@ DAY_US = 86_400_000_000
 # Killed consumers are missed soon.
 FAST_GROUP = "session.timeout.ms=3000\nheartbeat.interval.ms=300\n"
 START_US = 1_767_225_600_000_000  # 2026-01-01
-TOPIC = "postgres.public.invoices"
 
 
 def envelope(op: str, before: dict | None, after: dict | None, lsn: int, committed_us: int) -> bytes:
