@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -108,30 +109,23 @@ def resident_mib(pid: int) -> float:
 
 def fill(api: Api, count: int) -> None:
     """Have every invoice in the cache, by requests on a few lasting connections."""
-    script = f"""
+    script = """
 local next_id, threads = 0, 0
 function setup(thread) thread:set("first", threads); threads = threads + 1 end
+-- Two threads share the ids.
 function request()
   next_id = next_id + 1
   return wrk.format("GET", "/v1/invoices/" .. (next_id * 2 - first))
 end
--- two threads share the ids; each ends by itself when it has passed its half
-function response() if next_id > {count // 2} + 64 then wrk.thread:stop() end end
 """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
-        command = [
-            "wrk",
-            "-t2",
-            "-c64",
-            "-d600s",
-            "-s",
-            file.name,
-            "-H",
-            f"Authorization: Bearer {api.token}",
-        ]
-        subprocess.run([*command, f"http://127.0.0.1:{api.port}"], capture_output=True, check=True)
+        command = ["wrk", "-t2", "-c64", "-d600s", "-s", file.name]
+        command += ["-H", f"Authorization: Bearer {api.token}", f"http://127.0.0.1:{api.port}"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            wait_until(lambda: api.metric("cache_entries") >= 0.99 * count, 590, "the cache to be full")
+            process.send_signal(signal.SIGINT)
 
 
 def freshness(changes: int, per_second: int) -> dict[str, float]:

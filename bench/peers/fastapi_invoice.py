@@ -3,11 +3,11 @@
 Run by `uvicorn --app-dir bench/peers fastapi_invoice:app`.
 """
 
+import json
 import os
 from contextlib import asynccontextmanager
 
 import asyncpg
-import orjson
 import redis.asyncio as redis
 from fastapi import FastAPI, HTTPException, Response
 
@@ -45,7 +45,7 @@ async def invoice(invoice_id: int) -> Response:
     row = await app.state.pool.fetchrow(SQL, invoice_id)
     if row is None:
         raise HTTPException(404, f"There is no invoice {invoice_id}.")
-    body = orjson.dumps(dict(row))
+    body = json.dumps(dict(row), default=str).encode()
     if cache is not None:
         await cache.set(f"peer:{invoice_id}", body, ex=TTL_SECONDS)
     return Response(body, media_type="application/json")

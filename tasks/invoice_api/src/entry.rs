@@ -25,18 +25,21 @@ pub struct InvoiceView {
     pub decision: Option<Arc<Decision>>,
 }
 
+/// A business's name, shared between entries; one word in each, where `Arc<str>` would be two.
+pub type Name = Arc<Box<str>>;
+
 /// A business on one side of an invoice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Party {
     /// [`NULL_BUSINESS`] when the source has NULL.
     pub id: i64,
     #[serde(rename = "n", default, with = "shared", skip_serializing_if = "Option::is_none")]
-    pub name: Option<Arc<str>>,
+    pub name: Option<Name>,
 }
 
 impl Party {
     pub fn new(id: Option<i64>, name: Option<&str>) -> Self {
-        Self { id: id.unwrap_or(NULL_BUSINESS), name: name.map(Arc::from) }
+        Self { id: id.unwrap_or(NULL_BUSINESS), name: name.map(|name| Arc::new(Box::from(name))) }
     }
 }
 

@@ -1,9 +1,8 @@
 //! The process's own cache: entries by invoice id, each changed under its shard's lock.
 
-use crate::entry::{Entry, InvoiceView, Party, Seconds};
+use crate::entry::{Entry, InvoiceView, Name, Party, Seconds};
 use crate::version::{Change, Snapshot, Version};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names are shared between entries; so many businesses are remembered.
@@ -17,7 +16,7 @@ pub fn now() -> Seconds {
 
 pub struct Local {
     entries: Cache<i64, Entry>,
-    names: Cache<i64, Arc<str>>,
+    names: Cache<i64, Name>,
 }
 
 impl Local {
@@ -102,7 +101,7 @@ impl Local {
         InvoiceView { issuer: share(view.issuer), receiver: share(view.receiver), ..view }
     }
 
-    fn shared(&self, business_id: i64, name: Arc<str>) -> Arc<str> {
+    fn shared(&self, business_id: i64, name: Name) -> Name {
         match self.names.get(&business_id) {
             Some(known) if known == name => known,
             _ => {
@@ -116,6 +115,7 @@ impl Local {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn view(amount: i64) -> InvoiceView {
         InvoiceView {

@@ -71,7 +71,8 @@ fn invoice_json(id: i64, view: &InvoiceView, scale: u8) -> InvoiceJson<'_> {
 }
 
 fn party(party: &Party) -> Option<PartyJson<'_>> {
-    (party.id != NULL_BUSINESS).then_some(PartyJson { business_id: party.id, name: party.name.as_deref() })
+    (party.id != NULL_BUSINESS)
+        .then_some(PartyJson { business_id: party.id, name: party.name.as_deref().map(AsRef::as_ref) })
 }
 
 pub fn amount_text(unscaled: i64, scale: u8) -> String {

@@ -4,7 +4,7 @@ use super::{PageOf, Read, Side};
 use crate::dynamodb::client::Client;
 use crate::dynamodb::item::{self, Item, number, read_number};
 use crate::dynamodb::tables::{BY_ISSUER, BY_RECEIVER, Tables};
-use crate::entry::{InvoiceView, Party};
+use crate::entry::{InvoiceView, Name, Party};
 use crate::version::Snapshot;
 use invoices::fingerprint::NULL_BUSINESS;
 use invoices::money::MoneyType;
@@ -19,15 +19,13 @@ use std::time::{Duration, Instant};
 const NAMES_FOR: Duration = Duration::from_secs(30);
 const NAMES_MAX: usize = 200_000;
 
-type Name = Option<Arc<str>>;
-
 /// Reads items; clones share connections and names.
 #[derive(Clone)]
 pub struct Items {
     client: Client,
     tables: Tables,
     money: MoneyType,
-    names: Arc<Cache<i64, (Instant, Name)>>,
+    names: Arc<Cache<i64, (Instant, Option<Name>)>>,
 }
 
 impl Items {
@@ -130,7 +128,7 @@ impl Items {
         Ok(())
     }
 
-    async fn names_of(&self, ids: &[i64]) -> Result<HashMap<i64, Name>> {
+    async fn names_of(&self, ids: &[i64]) -> Result<HashMap<i64, Option<Name>>> {
         let mut names = HashMap::with_capacity(ids.len());
         let mut wanted = Vec::new();
         for id in ids {
@@ -140,10 +138,10 @@ impl Items {
             }
         }
         let found = Tables::get_many(&self.client, &self.tables.businesses, "business_id", &wanted).await?;
-        let mut read: HashMap<i64, Name> = wanted.iter().map(|id| (*id, None)).collect();
+        let mut read: HashMap<i64, Option<Name>> = wanted.iter().map(|id| (*id, None)).collect();
         for item in &found {
             if let Some(id) = read_number(&item["business_id"]) {
-                read.insert(id, item["business_name"]["S"].as_str().map(Arc::from));
+                read.insert(id, item["business_name"]["S"].as_str().map(|name| Name::new(name.into())));
             }
         }
         for (id, name) in &read {
