@@ -200,7 +200,18 @@ def backfill(stack: Stack, first: str, last: str, timeout: float) -> list[dict]:
     """Backfill a range of days as README says; return its runs when all have ended."""
     command = ["airflow", "backfill", "create", "--dag-id", DAG, "--max-active-runs", "3"]
     dates = ["--from-date", first, "--to-date", last, "--reprocess-behavior", "completed"]
-    stack.exec("airflow-scheduler", *command, *dates)
+
+    def created() -> bool:
+        """Airflow takes the next one of a DAG some seconds after the runs of the last one have ended."""
+        try:
+            stack.exec("airflow-scheduler", *command, *dates)
+        except RuntimeError as error:
+            if "AlreadyRunningBackfill" not in str(error):
+                raise
+            return False
+        return True
+
+    wait_until(created, 120, "Airflow to take the backfill")
     days = (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
     found = f"run_type=backfill&logical_date_gte={first}T00:00:00Z&logical_date_lte={last}T00:00:00Z"
     ended = f"{found}&state=success&state=failed&limit=1"
