@@ -2,6 +2,8 @@
 # First start of the database: tables, indexes, roles and publication, passwords for the roles, and
 # a database of its own for Airflow. Afterwards nothing logs in as superuser any more.
 set -euo pipefail
+# The image's own scripts know them by these names alone.
+export PGUSER="$POSTGRES_USER" PGDATABASE="$POSTGRES_DB"
 
 for file in /postgres-scripts/sql/*.sql; do
     psql -v ON_ERROR_STOP=1 --no-psqlrc -q -f "$file"

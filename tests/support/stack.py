@@ -164,6 +164,8 @@ class Stack:
             "invoice_reader": "INVOICE_READER_PASSWORD",
             "invoice_writer": "INVOICE_WRITER_PASSWORD",
             "invoice_capture": "INVOICE_CAPTURE_PASSWORD",
+            "invoice_risk": "INVOICE_RISK_PASSWORD",
+            "invoice_api": "INVOICE_API_PASSWORD",
         }[role]
         return psycopg.connect(
             host="127.0.0.1", port=self.env["POSTGRES_PORT"], user=role, dbname=database,

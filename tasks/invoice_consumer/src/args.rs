@@ -21,6 +21,8 @@ Examples:
   What could not be decoded goes back to its topic once the cause is gone:
     invoice_consumer dlq list --brokers kafka:9092
     invoice_consumer dlq replay --brokers kafka:9092
+  An ONNX model adds the feature onnx_score, which rules can use:
+    invoice_consumer --from events.jsonl --onnx-model model.onnx --rules rules.toml
   Is every stored decision what the model says today?
     invoice_consumer replay --decisions postgres://risk@db:5432/risk
 
@@ -59,6 +61,9 @@ pub struct Args {
     pub rules: RuleArgs,
 
     #[command(flatten)]
+    pub model: ModelArgs,
+
+    #[command(flatten)]
     pub decoding: DecodingArgs,
 
     /// Print why this invoice was decided as it was, and nothing else
@@ -82,6 +87,14 @@ pub struct RuleArgs {
     /// Candidate rules that run beside: differences are counted and logged, nothing else
     #[arg(long, env = "SHADOW_RULES", value_name = "FILE")]
     pub shadow_rules: Option<PathBuf>,
+}
+
+/// What computes features beside the log.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ModelArgs {
+    /// ONNX model that adds the feature onnx_score; its metadata names the features that it takes
+    #[arg(long, env = "ONNX_MODEL", value_name = "FILE")]
+    pub onnx_model: Option<PathBuf>,
 }
 
 /// What messages leave open.
@@ -164,11 +177,14 @@ pub enum Command {
     Dlq(DlqArgs),
     /// List the features with their formulas
     Features,
-    /// Check a rules file and say where it is wrong
+    /// Check a rules file, and the ONNX model if there is one, and say what is wrong
     Check {
         /// Rules file
         #[arg(value_name = "FILE")]
         file: PathBuf,
+
+        #[command(flatten)]
+        model: ModelArgs,
     },
     /// Ask a running consumer whether it is healthy, as a container's health check does
     Health {
@@ -183,6 +199,9 @@ pub struct ReplayArgs {
     /// Database of the decisions
     #[arg(long, env = "DECISIONS_URL", hide_env_values = true, value_name = "URL")]
     pub decisions: String,
+
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

@@ -1,7 +1,6 @@
 //! What the engine decides of one change, and the form in which it is printed.
 
-use crate::model::Features;
-use crate::model::features::MEANINGS;
+use crate::model::{Features, Version};
 use chrono::{DateTime, SecondsFormat};
 use invoices::Invoice;
 use serde::{Deserialize, Serialize};
@@ -119,8 +118,9 @@ impl Decision {
     }
 
     /// One line of JSON; the times are left out when they are not known.
-    pub fn to_json(&self, rule_set: &str, model: &str, received_us: Option<i64>) -> Value {
-        let features: Map<String, Value> = MEANINGS
+    pub fn to_json(&self, rule_set: &str, model: &Version, received_us: Option<i64>) -> Value {
+        let features: Map<String, Value> = model
+            .meanings()
             .iter()
             .zip(self.features)
             .map(|(meaning, value)| (meaning.name.to_owned(), json!(value)))
@@ -134,7 +134,7 @@ impl Decision {
             "rules": self.fired,
             "features": features,
             "rule_set": rule_set,
-            "model": model,
+            "model": model.id(),
             "committed_at": self.committed_us.map(time_text),
             "received_at": received_us.map(time_text),
         })

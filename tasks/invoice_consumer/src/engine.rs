@@ -2,7 +2,7 @@
 
 use crate::change::Change;
 use crate::decision::{Decision, Known, Op, Status};
-use crate::model::{Features, State, features::FEATURE_COUNT, filed_us};
+use crate::model::{Feature, Features, State, features::FEATURE_COUNT, filed_us};
 use crate::rules::RuleSet;
 use invoices::Invoice;
 
@@ -26,8 +26,15 @@ pub struct Engine {
 
 impl Engine {
     /// Decides one change and remembers it. `lsn` is the change's own or its offset; `known` is the
-    /// latest decision of the same invoice.
-    pub fn decide(&mut self, change: &Change, lsn: u64, known: Option<&Known>, rules: &RuleSet) -> Outcome {
+    /// latest decision of the same invoice; `score` gives what an ONNX model says of the exact features.
+    pub fn decide(
+        &mut self,
+        change: &Change,
+        lsn: u64,
+        known: Option<&Known>,
+        rules: &RuleSet,
+        score: impl FnOnce(&Features) -> i64,
+    ) -> Outcome {
         if known.is_some_and(|known| is_repeated(change, lsn, known)) {
             return Outcome::Duplicate;
         }
@@ -47,7 +54,8 @@ impl Engine {
         if let Some(known) = live {
             self.state.remove(&known.filed);
         }
-        let features = self.state.features(&invoice, change.committed_us);
+        let mut features = self.state.features(&invoice, change.committed_us);
+        features[Feature::OnnxScore as usize] = score(&features);
         let verdict = rules.judge(&features);
         let decision = Decision {
             invoice,
@@ -139,7 +147,7 @@ mod tests {
         }
 
         fn see(&mut self, change: &Change, lsn: u64) -> Outcome {
-            let outcome = self.engine.decide(change, lsn, self.known.as_ref(), &self.rules);
+            let outcome = self.engine.decide(change, lsn, self.known.as_ref(), &self.rules, |_| 0);
             if let Outcome::Decided(decision) = &outcome {
                 self.known = Some(decision.known());
             }
@@ -176,7 +184,7 @@ mod tests {
         let to_itself = desk.decided(&change(Op::Update, 7, 500, 1), 30);
         assert_eq!(to_itself.status_change(), Some((Status::Approve, Status::Block)));
         // The invoice isn't compared with its own former version.
-        assert_eq!(to_itself.features[crate::model::Feature::IssuerHistory as usize], 0);
+        assert_eq!(to_itself.features[Feature::IssuerHistory as usize], 0);
     }
 
     #[test]
@@ -197,7 +205,7 @@ mod tests {
         let gone = desk.decided(&change(Op::Delete, 7, 0, 1), 20);
         assert_eq!(gone.status_change(), Some((Status::Block, Status::Withdrawn)));
         let again = desk.decided(&change(Op::Create, 7, 500, 2), 30);
-        assert_eq!(again.features[crate::model::Feature::IssuerHistory as usize], 0);
+        assert_eq!(again.features[Feature::IssuerHistory as usize], 0);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Why an invoice was decided as it was, for people.
 
 use crate::decision::Decision;
-use crate::model::features::{MEANINGS, display};
+use crate::model::Version;
+use crate::model::features::display;
 use crate::rules::RuleSet;
 use crate::store::{Store, StoredDecision, stored_decisions};
 use invoices::source::postgres::failed;
@@ -42,18 +43,18 @@ pub fn stored(store: &Store, invoice_id: i64) -> Result<Value> {
         previous: None,
         committed_us: decision.committed_us,
     };
-    eprint!("{}", text(&explained, &rules));
+    eprint!("{}", text(&explained, &rules, &decision.model));
     Ok(json!({ "invoice_id": invoice_id, "decision": known.status, "score": explained.score }))
 }
 
 /// The decision, each rule with its condition, and the features.
-pub fn text(decision: &Decision, rules: &RuleSet) -> String {
+pub fn text(decision: &Decision, rules: &RuleSet, model: &Version) -> String {
     let party = |id: Option<i64>| id.map_or("unknown".to_owned(), |id| id.to_string());
     let invoice = &decision.invoice;
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "Invoice {} from {} to {} of {}: {} with score {} (review from {}, block from {}; rules {})",
+        "Invoice {} from {} to {} of {}: {} with score {} (review from {}, block from {}; rules {}, model {})",
         invoice.invoice_id,
         party(invoice.issuer_id),
         party(invoice.receiver_id),
@@ -63,6 +64,7 @@ pub fn text(decision: &Decision, rules: &RuleSet) -> String {
         rules.review_from,
         rules.block_from,
         rules.id,
+        model.id(),
     );
     for rule in &rules.rules {
         let fired = decision.fired.iter().find(|fired| fired.id == rule.id);
@@ -77,7 +79,7 @@ pub fn text(decision: &Decision, rules: &RuleSet) -> String {
         };
     }
     let _ = writeln!(text, "Features");
-    for (index, meaning) in MEANINGS.iter().enumerate() {
+    for (index, meaning) in model.meanings().iter().enumerate() {
         let value = display(index, decision.features[index]);
         let _ = writeln!(text, "  {:<20} {value:>20}  {}", meaning.name, meaning.text);
     }

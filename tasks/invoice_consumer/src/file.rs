@@ -7,7 +7,8 @@ use crate::decision::{Decision, Known};
 use crate::decode::Decoder;
 use crate::engine::{Engine, Outcome};
 use crate::explain;
-use crate::model::features::MODEL;
+use crate::model::Version;
+use crate::onnx::Model;
 use crate::rule_files::RuleFiles;
 use crate::rules::Verdict;
 use invoices::task::Task;
@@ -41,7 +42,8 @@ struct Counts {
 /// Configuration for files that can't be read and wrong rules; usage when `--explain` names an
 /// invoice that the file doesn't have.
 pub fn run(args: &Args, path: &Path, task: &Task) -> Result<Value> {
-    let mut rules = RuleFiles::open(&args.rules)?;
+    let model = Model::open(args.model.onnx_model.as_deref())?;
+    let mut rules = RuleFiles::open(&args.rules, model.version.has_score())?;
     let mut decoder = Decoder::new(crate::decode_options(&args.decoding));
     let mut input = open(path)?;
     let mut output = BufWriter::new(std::io::stdout().lock());
@@ -80,7 +82,7 @@ pub fn run(args: &Args, path: &Path, task: &Task) -> Result<Value> {
         };
         let lsn = change.lsn.unwrap_or(offset);
         let before = known.get(&change.invoice_id);
-        match engine.decide(&change, lsn, before, &rules.active()) {
+        match engine.decide(&change, lsn, before, &rules.active(), |exact| model.score(exact)) {
             Outcome::Decided(decision) => {
                 known.insert(change.invoice_id, decision.known());
                 let verdict =
@@ -89,7 +91,7 @@ pub fn run(args: &Args, path: &Path, task: &Task) -> Result<Value> {
                 counts.count(&decision);
                 if args.explain.is_none() {
                     let id = rules.active().id.clone();
-                    if !print(&mut output, &decision.to_json(&id, MODEL, None))? {
+                    if !print(&mut output, &decision.to_json(&id, &model.version, None))? {
                         break;
                     }
                 } else if args.explain == Some(change.invoice_id) {
@@ -107,10 +109,10 @@ pub fn run(args: &Args, path: &Path, task: &Task) -> Result<Value> {
         let decision = explained.ok_or_else(|| {
             Error::usage(format!("there is no decision on invoice {id} in {}", path.display()))
         })?;
-        eprint!("{}", explain::text(&decision, &rules.active()));
+        eprint!("{}", explain::text(&decision, &rules.active(), &model.version));
     }
     flush(&mut output)?;
-    Ok(counts.into_json(&rules, engine.state.businesses()))
+    Ok(counts.into_json(&rules, &model.version, engine.state.businesses()))
 }
 
 fn open(path: &Path) -> Result<BufReader<Box<dyn std::io::Read>>> {
@@ -159,7 +161,7 @@ impl Counts {
         }
     }
 
-    fn into_json(self, rules: &RuleFiles, businesses: usize) -> Value {
+    fn into_json(self, rules: &RuleFiles, model: &Version, businesses: usize) -> Value {
         json!({
             "events": self.events,
             "decisions": self.decisions,
@@ -174,7 +176,7 @@ impl Counts {
             "shadow_differences": rules.differences,
             "businesses": businesses,
             "rule_set": rules.active().id,
-            "model": MODEL,
+            "model": model.id(),
         })
     }
 }

@@ -4,6 +4,7 @@
 //! * [`decode`]: Debezium's messages in every form, to a [`change`]; pure.
 //! * [`model`]: the state of a partition and the features computed from it; pure.
 //! * [`rules`]: conditions in CEL over the features, scores, reasons; pure.
+//! * [`onnx`]: a model from a file that adds one feature.
 //! * [`engine`]: change + state + rules = [`decision`]; pure.
 //! * [`file`](mod@file): the engine over a file (`--from`); [`explain`] says why.
 //! * [`stream`]: the engine over Kafka; [`store`] writes effects and offsets in one transaction and
@@ -12,7 +13,8 @@
 //! * [`metrics`], [`http`]: what the service says of itself.
 //!
 //! Architecture invariant: the pure modules know no Kafka, no Postgres, no clock and no float. What they
-//! decide depends on the partition's log and the rules alone, so every consumer decides alike.
+//! decide depends on the partition's log, the rules and the ONNX model, if there is one, so every consumer
+//! decides alike.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -28,6 +30,7 @@ pub mod http;
 pub mod metrics;
 pub mod model;
 pub mod notify;
+pub mod onnx;
 pub mod replay;
 pub mod rule_files;
 pub mod rules;
@@ -40,6 +43,7 @@ pub use args::Args;
 use args::{Command, DecodingArgs, DlqAction};
 use invoices::task::Task;
 use invoices::{Error, Result};
+use model::features::{EXACT_COUNT, EXACT_MODEL, MEANINGS};
 use serde_json::{Value, json};
 use store::Store;
 
@@ -51,12 +55,21 @@ use store::Store;
 pub fn run(args: &Args, task: &Task) -> Result<Value> {
     match &args.command {
         Some(Command::Features) => Ok(list_features()),
-        Some(Command::Check { file }) => {
+        Some(Command::Check { file, model }) => {
+            let model = onnx::Model::open(model.onnx_model.as_deref())?;
             let rules = rule_files::read(file)?;
-            Ok(json!({ "rule_set": rules.id, "rules": rules.rules.len() }))
+            Ok(json!({
+                "rule_set": rules.id,
+                "rules": rules.rules.len(),
+                "needs_onnx_model": rules.needs_onnx.is_some(),
+                "model": model.version.id(),
+            }))
         }
         Some(Command::Health { address }) => http::ask_health(*address),
-        Some(Command::Replay(replay)) => replay::run(&Store::new(&replay.decisions, "")?),
+        Some(Command::Replay(replay)) => replay::run(
+            &Store::new(&replay.decisions, "")?,
+            &onnx::Model::open(replay.model.onnx_model.as_deref())?,
+        ),
         Some(Command::Dlq(dlq)) => match &dlq.action {
             DlqAction::List(topic) => dlq::list(topic),
             DlqAction::Replay(topic) => dlq::replay(topic),
@@ -73,10 +86,10 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
 }
 
 fn list_features() -> Value {
-    for meaning in model::features::MEANINGS {
+    for meaning in MEANINGS {
         eprintln!("{:<20} {}", meaning.name, meaning.text);
     }
-    json!({ "model": model::features::MODEL, "features": model::features::FEATURE_COUNT })
+    json!({ "model": EXACT_MODEL, "features": EXACT_COUNT })
 }
 
 fn decode_options(args: &DecodingArgs) -> decode::Options {

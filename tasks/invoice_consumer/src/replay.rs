@@ -1,27 +1,31 @@
-//! `replay`: every stored event is decided again by a fresh engine and must come out bit for bit.
+//! `replay`: every stored event is decided again by a fresh engine and must come out bit for bit. Scores
+//! of an ONNX model are made again where it is the model given here, and taken as stored where it is not.
 
 use crate::change::{Change, Row};
 use crate::decision::{Known, Op, Status};
 use crate::engine::{Engine, Outcome};
-use crate::model::features::{MEANINGS, MODEL};
+use crate::model::{Feature, Features};
+use crate::onnx::Model;
 use crate::rules::RuleSet;
 use crate::store::{Store, StoredDecision, stored_decisions};
 use invoices::source::postgres::failed;
 use invoices::{Error, Result};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Differences that are logged one by one.
 const LOGGED_MAX: u64 = 20;
 
-#[derive(Default)]
-struct Replay {
+struct Replay<'a> {
+    model: &'a Model,
     rule_sets: HashMap<String, RuleSet>,
     engine: Engine,
     partition: Option<i32>,
     known: HashMap<i64, Known>,
     decisions: u64,
     other_model: u64,
+    /// Decisions by ONNX models that are not the one given here.
+    unchecked_scores: BTreeMap<String, u64>,
     differences: u64,
 }
 
@@ -29,9 +33,19 @@ struct Replay {
 ///
 /// # Errors
 /// Refused when any differs.
-pub fn run(store: &Store) -> Result<Value> {
+pub fn run(store: &Store, model: &Model) -> Result<Value> {
     let mut client = store.connect()?;
-    let mut replay = Replay::default();
+    let mut replay = Replay {
+        model,
+        rule_sets: HashMap::new(),
+        engine: Engine::default(),
+        partition: None,
+        known: HashMap::new(),
+        decisions: 0,
+        other_model: 0,
+        unchecked_scores: BTreeMap::new(),
+        differences: 0,
+    };
     let rows = client
         .query("select rule_set, source from risk.rule_sets", &[])
         .map_err(|error| failed("cannot read the rule sets", error))?;
@@ -46,10 +60,14 @@ pub fn run(store: &Store) -> Result<Value> {
         invoices::task::check_stop()?;
         replay.see(&stored)
     })?;
+    for (model, decisions) in &replay.unchecked_scores {
+        tracing::warn!(model, decisions, "another ONNX model's scores are taken as stored");
+    }
     let facts = json!({
         "decisions": replay.decisions,
         "differences": replay.differences,
         "other_model": replay.other_model,
+        "unchecked_scores": replay.unchecked_scores.values().sum::<u64>(),
         "rule_sets": replay.rule_sets.len(),
     });
     if replay.differences > 0 {
@@ -60,7 +78,7 @@ pub fn run(store: &Store) -> Result<Value> {
     Ok(facts)
 }
 
-impl Replay {
+impl Replay<'_> {
     fn see(&mut self, stored: &StoredDecision) -> Result<()> {
         if self.partition != Some(stored.partition) {
             self.partition = Some(stored.partition);
@@ -69,7 +87,7 @@ impl Replay {
         }
         self.decisions += 1;
         let id = stored.known.filed.invoice_id;
-        if stored.model != MODEL {
+        if !stored.model.is_exact_part_current() {
             // Another version's features can't be made again; the state still follows.
             self.other_model += 1;
             let before = self.known.get(&id).filter(|known| known.status != Status::Withdrawn);
@@ -82,7 +100,16 @@ impl Replay {
             .get(&stored.rule_set)
             .ok_or_else(|| Error::bug(format!("the rule set {} is not stored", stored.rule_set)))?;
         let change = change_of(stored);
-        let outcome = self.engine.decide(&change, stored.known.lsn, self.known.get(&id), rules);
+        let is_scored_here = stored.model == *self.model.version;
+        if stored.model.has_score() && !is_scored_here {
+            *self.unchecked_scores.entry(stored.model.id().to_owned()).or_default() += 1;
+        }
+        let score = |exact: &Features| match (stored.model.has_score(), is_scored_here) {
+            (false, _) => 0,
+            (true, true) => self.model.score(exact),
+            (true, false) => stored.features[Feature::OnnxScore as usize],
+        };
+        let outcome = self.engine.decide(&change, stored.known.lsn, self.known.get(&id), rules, score);
         let difference = match &outcome {
             Outcome::Decided(decision) => {
                 let mut parts = Vec::new();
@@ -92,7 +119,7 @@ impl Replay {
                 if decision.fired != stored.fired {
                     parts.push("other rules".to_owned());
                 }
-                for (index, meaning) in MEANINGS.iter().enumerate() {
+                for (index, meaning) in stored.model.meanings().iter().enumerate() {
                     let (now, then) = (decision.features[index], stored.features[index]);
                     if now != then {
                         parts.push(format!("{} {now} instead of {then}", meaning.name));

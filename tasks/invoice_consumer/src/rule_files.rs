@@ -19,6 +19,7 @@ pub struct RuleFiles {
     /// Reloads that failed, and decisions that the candidate would have made differently.
     pub reloads_failed: u64,
     pub differences: u64,
+    has_score: bool,
 }
 
 struct RuleFile {
@@ -28,12 +29,15 @@ struct RuleFile {
 }
 
 impl RuleFiles {
+    /// `has_score` says whether there is an ONNX model, whose score rules may use.
+    ///
     /// # Errors
     /// Configuration: a file that can't be read or is wrong, with line and column.
-    pub fn open(args: &RuleArgs) -> Result<Self> {
-        let active = RuleFile::open(args.rules.clone())?;
-        let shadow = args.shadow_rules.clone().map(|path| RuleFile::open(Some(path))).transpose()?;
-        Ok(Self { active, shadow, looked: Instant::now(), reloads_failed: 0, differences: 0 })
+    pub fn open(args: &RuleArgs, has_score: bool) -> Result<Self> {
+        let open = |path: Option<PathBuf>| RuleFile::open(path, has_score);
+        let active = open(args.rules.clone())?;
+        let shadow = args.shadow_rules.clone().map(|path| open(Some(path))).transpose()?;
+        Ok(Self { active, shadow, looked: Instant::now(), reloads_failed: 0, differences: 0, has_score })
     }
 
     pub fn active(&self) -> Arc<RuleSet> {
@@ -47,7 +51,7 @@ impl RuleFiles {
         }
         self.looked = Instant::now();
         for file in [Some(&mut self.active), self.shadow.as_mut()].into_iter().flatten() {
-            match file.reload() {
+            match file.reload(self.has_score) {
                 Ok(true) => {
                     tracing::info!(rule_set = file.set.id, rules = file.set.rules.len(), "rules reloaded")
                 }
@@ -82,23 +86,23 @@ impl RuleFiles {
 }
 
 impl RuleFile {
-    fn open(path: Option<PathBuf>) -> Result<Self> {
+    fn open(path: Option<PathBuf>, has_score: bool) -> Result<Self> {
         let set = match &path {
-            Some(path) => read(path)?,
+            Some(path) => usable(path, has_score)?,
             None => parse(DEFAULT_RULES, "the built-in rules")?,
         };
         let seen = path.as_deref().and_then(stamp);
         Ok(Self { path, seen, set: Arc::new(set) })
     }
 
-    fn reload(&mut self) -> Result<bool> {
+    fn reload(&mut self, has_score: bool) -> Result<bool> {
         let Some(path) = &self.path else { return Ok(false) };
         let now = stamp(path);
         if now.is_none() || now == self.seen {
             return Ok(false);
         }
         self.seen = now;
-        let set = read(path)?;
+        let set = usable(path, has_score)?;
         let changed = set.id != self.set.id;
         self.set = Arc::new(set);
         Ok(changed)
@@ -108,6 +112,15 @@ impl RuleFile {
 fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// Reads rules that can be decided by: those on a score need something that scores.
+fn usable(path: &Path, has_score: bool) -> Result<RuleSet> {
+    let set = read(path)?;
+    match &set.needs_onnx {
+        Some(error) if !has_score => Err(Error::config(format!("{}, {error}", path.display()))),
+        _ => Ok(set),
+    }
 }
 
 /// Reads and checks a rules file.

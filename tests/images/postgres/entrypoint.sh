@@ -9,18 +9,17 @@ if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
     echo 'host replication all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
     pg_ctl -w -o "-c listen_addresses=''" start >/dev/null
-    export PGHOST=/var/run/postgresql PGUSER="$POSTGRES_USER"
+    # As in the official image, psql without options goes to the database of the user's name.
+    query=(psql -v ON_ERROR_STOP=1 --no-psqlrc -q --username "$POSTGRES_USER")
     if [ "$POSTGRES_DB" != postgres ]; then
-        psql --dbname postgres -q -c "create database \"$POSTGRES_DB\""
+        "${query[@]}" --dbname postgres -c "create database \"$POSTGRES_DB\""
     fi
-    export PGDATABASE="$POSTGRES_DB"
     for file in /docker-entrypoint-initdb.d/*; do
         case "$file" in
         *.sh) if [ -x "$file" ]; then "$file"; else . "$file"; fi ;;
-        *.sql) psql -v ON_ERROR_STOP=1 --no-psqlrc -q -f "$file" ;;
+        *.sql) "${query[@]}" --dbname "$POSTGRES_DB" -f "$file" ;;
         esac
     done
-    unset PGHOST PGUSER PGDATABASE
     pg_ctl -w -m fast stop >/dev/null
 fi
 if [ "$1" = postgres ]; then

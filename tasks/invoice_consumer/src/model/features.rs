@@ -38,9 +38,12 @@ macro_rules! features {
     };
 }
 
-/// Name of this list of features; a change of any formula or of the order is a new version.
-pub const MODEL: &str = "features-1";
+/// Name of the exact features; a change of any formula or of the order is a new version.
+pub const EXACT_MODEL: &str = "features-1";
 pub const FEATURE_COUNT: usize = MEANINGS.len();
+
+/// Features of the log alone; the score of an ONNX model, if there is one, comes after them.
+pub const EXACT_COUNT: usize = Feature::OnnxScore as usize;
 
 /// Values in the order of [`MEANINGS`].
 pub type Features = [i64; FEATURE_COUNT];
@@ -89,11 +92,25 @@ features! {
     FirstDigits "first_digits" Hundredths "Pearson's chi-squared of the first digits of the issuer's history against Benford's law, times 100; 0 below 100 invoices";
     Late "late" Seconds "the issuer's newest date less t, at least 0: how far out of order";
     Future "future" Seconds "issue date less commit time, at least 0; the windows take such an invoice at its commit time plus a day at most";
+    OnnxScore "onnx_score" BasisPoints "score of the ONNX model in ten-thousandths: 9312 is 0.9312; only with --onnx-model";
 }
 
 /// The feature called `name`.
 pub fn position(name: &str) -> Option<usize> {
     MEANINGS.iter().position(|meaning| meaning.name == name)
+}
+
+/// A hint at the feature whose name begins and ends most alike.
+pub fn nearest(name: &str) -> String {
+    let common = |other: &str| {
+        let alike = |(a, b): &(u8, u8)| a == b;
+        let front = other.bytes().zip(name.bytes()).take_while(alike).count();
+        front + other.bytes().rev().zip(name.bytes().rev()).take_while(alike).count()
+    };
+    let best = MEANINGS.iter().map(|meaning| meaning.name).max_by_key(|other| common(other));
+    best.filter(|other| common(other) >= 3)
+        .map(|other| format!("; did you mean {other}?"))
+        .unwrap_or_default()
 }
 
 /// A value as people write it: `1,234.50`, `3 d 4 h`, `2.5 %`.
@@ -143,7 +160,7 @@ mod tests {
         for (index, meaning) in MEANINGS.iter().enumerate() {
             assert_eq!(position(meaning.name), Some(index));
         }
-        assert_eq!(Feature::Future as usize, FEATURE_COUNT - 1);
+        assert_eq!(Feature::OnnxScore as usize, FEATURE_COUNT - 1);
         assert_eq!(position("nothing"), None);
     }
 

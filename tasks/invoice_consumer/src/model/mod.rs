@@ -7,6 +7,8 @@ pub mod limits;
 mod pair;
 mod series;
 mod state;
+mod version;
 
 pub use features::{Feature, Features};
 pub use state::{State, filed_us};
+pub use version::Version;

@@ -6,10 +6,11 @@
 //! `+ - * / %`, comparisons, `&& || !`, `? :` and `in [ … ]` over literals. As in CEL, overflow and
 //! division by zero are errors, and `&&` and `||` absorb an error of one side if the other decides.
 
-use crate::model::Features;
-use crate::model::features::{MEANINGS, Unit, position};
+use crate::model::features::{MEANINGS, Unit, nearest, position};
+use crate::model::{Feature, Features};
 use cel::Program;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
+use std::cell::Cell;
 
 /// Type of an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,8 @@ enum Node {
 #[derive(Debug, Clone)]
 pub struct Condition {
     root: Node,
+    /// Where the score of an ONNX model is used, in bytes.
+    pub score_at: Option<usize>,
 }
 
 impl Condition {
@@ -76,14 +79,14 @@ impl Condition {
     /// The first mistake and where it is.
     pub fn compile(text: &str) -> Result<Self, Mistake> {
         let program = Program::compile(text).map_err(|errors| syntax_mistake(text, &errors))?;
-        let compiler = Compiler { program: &program };
+        let compiler = Compiler { program: &program, score_at: Cell::new(None) };
         let (root, kind) = compiler.compile(program.expression())?;
         if kind != Type::Bool {
             return Err(
                 compiler.mistake(program.expression(), "a condition must be true or false, this is a number")
             );
         }
-        Ok(Self { root })
+        Ok(Self { root, score_at: compiler.score_at.get() })
     }
 
     /// Whether the condition holds.
@@ -106,12 +109,16 @@ fn syntax_mistake(text: &str, errors: &cel::ParseErrors) -> Mistake {
 
 struct Compiler<'a> {
     program: &'a Program,
+    score_at: Cell<Option<usize>>,
 }
 
 impl Compiler<'_> {
     fn mistake(&self, at: &IdedExpr, message: impl Into<String>) -> Mistake {
-        let offset = self.program.source_info().offset_for(at.id).map_or(0, |(start, _)| start as usize);
-        Mistake { offset, message: message.into() }
+        Mistake { offset: self.offset(at), message: message.into() }
+    }
+
+    fn offset(&self, at: &IdedExpr) -> usize {
+        self.program.source_info().offset_for(at.id).map_or(0, |(start, _)| start as usize)
     }
 
     fn compile(&self, node: &IdedExpr) -> Result<(Node, Type), Mistake> {
@@ -125,8 +132,13 @@ impl Compiler<'_> {
                     .mistake(node, "there are no decimals here; amounts are in cents, ratios in hundredths"))
             }
             Expr::Ident(name) => match position(name) {
-                Some(index) if MEANINGS[index].unit == Unit::Flag => Ok((Node::Feature(index), Type::Bool)),
-                Some(index) => Ok((Node::Feature(index), Type::Int)),
+                Some(index) => {
+                    if index == Feature::OnnxScore as usize && self.score_at.get().is_none() {
+                        self.score_at.set(Some(self.offset(node)));
+                    }
+                    let is_flag = MEANINGS[index].unit == Unit::Flag;
+                    Ok((Node::Feature(index), if is_flag { Type::Bool } else { Type::Int }))
+                }
                 None => Err(self.mistake(node, format!("there is no feature {name}{}", nearest(name)))),
             },
             Expr::Call(call) if call.target.is_none() => self.call(node, call),
@@ -223,19 +235,6 @@ fn arithmetic(operator: &str) -> Option<Arithmetic> {
     }
 }
 
-/// A hint at the feature whose name begins and ends most alike.
-fn nearest(name: &str) -> String {
-    let common = |other: &str| {
-        let alike = |(a, b): &(u8, u8)| a == b;
-        let front = other.bytes().zip(name.bytes()).take_while(alike).count();
-        front + other.bytes().rev().zip(name.bytes().rev()).take_while(alike).count()
-    };
-    let best = MEANINGS.iter().map(|meaning| meaning.name).max_by_key(|other| common(other));
-    best.filter(|other| common(other) >= 3)
-        .map(|other| format!("; did you mean {other}?"))
-        .unwrap_or_default()
-}
-
 impl Node {
     fn value(&self, features: &Features) -> Result<i64, NotComputable> {
         match self {
@@ -297,7 +296,6 @@ fn compute(operator: Arithmetic, left: i64, right: i64) -> Result<i64, NotComput
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Feature;
     use crate::model::features::FEATURE_COUNT;
     use cel::{Context, Value};
     use proptest::prelude::*;

@@ -40,6 +40,8 @@ pub struct RuleSet {
     pub review_from: u8,
     pub block_from: u8,
     pub rules: Vec<Rule>,
+    /// The first use of the score of an ONNX model, as the mistake it is where there is none.
+    pub needs_onnx: Option<RuleError>,
 }
 
 /// What the rules say of one invoice.
@@ -76,6 +78,7 @@ impl RuleSet {
         let file = file::parse(text)?;
         let mut ids = HashSet::new();
         let mut rules = Vec::with_capacity(file.rules.len());
+        let mut needs_onnx = None;
         for rule in file.rules {
             let id = rule.id.value();
             if !ids.insert(id.to_owned()) {
@@ -85,6 +88,10 @@ impl RuleSet {
                 .map_err(|mistake| rule.when.error(text, mistake.offset, mistake.message))?;
             let reason = Reason::parse(rule.reason.value())
                 .map_err(|mistake| rule.reason.error(text, mistake.offset, mistake.message))?;
+            let missing = || "onnx_score needs an ONNX model: name its file with --onnx-model".to_owned();
+            needs_onnx = needs_onnx
+                .or_else(|| reason.score_at.map(|offset| rule.reason.error(text, offset, missing())))
+                .or_else(|| condition.score_at.map(|offset| rule.when.error(text, offset, missing())));
             let when = rule.when.value().trim().to_owned();
             rules.push(Rule { id: id.to_owned(), score: rule.score, when, condition, reason });
         }
@@ -96,6 +103,7 @@ impl RuleSet {
             review_from: file.review_from,
             block_from: file.block_from,
             rules,
+            needs_onnx,
         })
     }
 

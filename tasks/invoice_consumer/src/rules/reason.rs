@@ -1,8 +1,8 @@
 //! The sentence that says why a rule fired: a text with `{feature}` where a value goes.
 
 use super::expression::Mistake;
-use crate::model::Features;
 use crate::model::features::{display, position};
+use crate::model::{Feature, Features};
 
 #[derive(Debug, Clone)]
 enum Part {
@@ -14,6 +14,8 @@ enum Part {
 #[derive(Debug, Clone)]
 pub struct Reason {
     parts: Vec<Part>,
+    /// Where the score of an ONNX model is used, in bytes.
+    pub score_at: Option<usize>,
 }
 
 impl Reason {
@@ -21,6 +23,7 @@ impl Reason {
     /// A brace without its partner, or a feature that doesn't exist.
     pub fn parse(text: &str) -> Result<Self, Mistake> {
         let mut parts = Vec::new();
+        let mut score_at = None;
         let mut rest = text;
         while let Some(open) = rest.find('{') {
             let offset = text.len() - rest.len() + open;
@@ -28,12 +31,15 @@ impl Reason {
             let close = rest[open..].find('}').ok_or_else(|| mistake("this { is never closed".to_owned()))?;
             let name = &rest[open + 1..open + close];
             let index = position(name).ok_or_else(|| mistake(format!("there is no feature {name:?}")))?;
+            if index == Feature::OnnxScore as usize {
+                score_at = score_at.or(Some(offset));
+            }
             parts.push(Part::Text(rest[..open].to_owned()));
             parts.push(Part::Feature(index));
             rest = &rest[open + close + 1..];
         }
         parts.push(Part::Text(rest.to_owned()));
-        Ok(Self { parts })
+        Ok(Self { parts, score_at })
     }
 
     /// The sentence for these features.

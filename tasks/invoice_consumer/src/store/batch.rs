@@ -3,7 +3,7 @@
 use super::copy::CopyRows;
 use super::kpi::Changes;
 use crate::decision::{Decision, Status};
-use crate::model::features::MODEL;
+use crate::model::Version;
 use crate::rules::RuleSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ pub struct Batch {
     pub changes: Changes,
     pub dead_letters: Vec<DeadLetter>,
     pub rules: Arc<RuleSet>,
+    pub model: Arc<Version>,
     /// Receipt and source commit of each decision, for the latency histograms.
     pub times_us: Vec<(i64, Option<i64>)>,
     /// Decisions by status, in the order of [`Status::ALL`], and by rule.
@@ -60,7 +61,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub fn new(rules: Arc<RuleSet>) -> Self {
+    pub fn new(rules: Arc<RuleSet>, model: Arc<Version>) -> Self {
         Self {
             steps: BTreeMap::new(),
             messages: 0,
@@ -71,6 +72,7 @@ impl Batch {
             changes: Changes::default(),
             dead_letters: Vec::new(),
             rules,
+            model,
             times_us: Vec::new(),
             by_status: [0; 4],
             by_rule: BTreeMap::new(),
@@ -120,8 +122,8 @@ impl Batch {
         rows.text(decision.status.name());
         rows.int2(i16::from(decision.score));
         rows.optional(rules, CopyRows::jsonb);
-        rows.int8_array(&decision.features);
-        rows.text(MODEL);
+        rows.int8_array(&decision.features[..self.model.meanings().len()]);
+        rows.text(self.model.id());
         rows.text(&self.rules.id);
         rows.timestamp(invoice.issue_date_us);
         rows.timestamp(decision.filed_us);
@@ -153,6 +155,7 @@ impl Batch {
             notification_count: self.notification_count,
             dead_letters: self.dead_letters,
             rules: self.rules,
+            model: self.model,
             times_us: self.times_us,
             by_status: self.by_status,
             by_rule: self.by_rule,
@@ -172,6 +175,7 @@ pub struct Sealed {
     pub notification_count: u64,
     pub dead_letters: Vec<DeadLetter>,
     pub rules: Arc<RuleSet>,
+    pub model: Arc<Version>,
     pub times_us: Vec<(i64, Option<i64>)>,
     pub by_status: [u64; 4],
     pub by_rule: BTreeMap<String, u64>,

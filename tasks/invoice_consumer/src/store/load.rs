@@ -3,7 +3,8 @@
 use super::Store;
 use crate::decision::{Fired, Known, Op, Status};
 use crate::engine::Engine;
-use crate::model::Features;
+use crate::model::features::FEATURE_COUNT;
+use crate::model::{Features, Version};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use invoices::source::postgres::failed;
 use invoices::{Error, Invoice, Result};
@@ -111,7 +112,7 @@ pub struct StoredDecision {
     pub score: u8,
     pub fired: Vec<Fired>,
     pub features: Features,
-    pub model: String,
+    pub model: Version,
     pub rule_set: String,
     pub committed_us: Option<i64>,
 }
@@ -133,11 +134,17 @@ pub fn stored_decisions(
     );
     let mut rows = client.query_raw(&sql, [&invoice]).map_err(doing)?;
     while let Some(row) = rows.next().map_err(doing)? {
-        let features: Vec<i64> = row.get(13);
+        let model = Version::stored(row.get(14));
+        let stored: Vec<i64> = row.get(13);
         let rules: Option<&str> = row.get(12);
         let op: &str = row.get(10);
         let wrong =
             |what: &str| Error::bug(format!("a stored decision has {what} that this version can't read"));
+        if stored.len() != model.meanings().len() {
+            return Err(wrong("features"));
+        }
+        let mut features = [0; FEATURE_COUNT];
+        features[..stored.len()].copy_from_slice(&stored);
         see(StoredDecision {
             known: known(&row)?,
             partition: row.get(8),
@@ -145,8 +152,8 @@ pub fn stored_decisions(
             op: Op::parse(op).ok_or_else(|| wrong("an op"))?,
             score: row.get::<_, i16>(11) as u8,
             fired: rules.map_or(Ok(Vec::new()), serde_json::from_str).map_err(|_| wrong("rules"))?,
-            features: features.try_into().map_err(|_| wrong("features"))?,
-            model: row.get(14),
+            features,
+            model,
             rule_set: row.get(15),
             committed_us: row.get::<_, Option<DateTime<Utc>>>(16).map(|time| time.timestamp_micros()),
         })?;

@@ -10,7 +10,7 @@ pub use batch::{Batch, DeadLetter, Receipt, Sealed, Step};
 pub use load::{Loaded, StoredDecision, known_of, stored_decisions};
 pub use write::{Session, Written};
 
-use crate::model::features::{MEANINGS, MODEL};
+use crate::model::Version;
 use invoices::source::SourceUrl;
 use invoices::source::postgres::failed;
 use invoices::source::url::PostgresUrl;
@@ -44,11 +44,11 @@ impl Store {
         Ok(client)
     }
 
-    /// Checks that the tables are there and belong to this topic and model.
+    /// Checks that the tables are there and belong to this topic, and names the model's features there.
     ///
     /// # Errors
     /// Configuration when they don't.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, model: &Version) -> Result<()> {
         let mut client = self.connect()?;
         let doing = "cannot use the decision tables (postgres-scripts/sql/05_decisions.sql makes them)";
         let other = client
@@ -61,9 +61,9 @@ impl Store {
                 self.topic
             )));
         }
-        let names: Vec<&str> = MEANINGS.iter().map(|meaning| meaning.name).collect();
+        let names: Vec<&str> = model.meanings().iter().map(|meaning| meaning.name).collect();
         let sql = "insert into risk.models (model, features) values ($1, $2) on conflict do nothing";
-        client.execute(sql, &[&MODEL, &names]).map_err(|error| failed(doing, error))?;
+        client.execute(sql, &[&model.id(), &names]).map_err(|error| failed(doing, error))?;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::batch::DECISION_COLUMNS;
 use super::{Sealed, Step, Store};
-use crate::model::features::MODEL;
+use crate::model::Version;
 use crate::rules::RuleSet;
 use invoices::source::postgres::failed;
 use invoices::{Error, Kind, Result, failpoint};
@@ -80,7 +80,7 @@ impl Store {
         failpoint!("risk::after_offsets");
         if batch.decision_count > 0 {
             if batch.rules.id != *rule_set {
-                store_rules(&mut transaction, &batch.rules)?;
+                store_rules(&mut transaction, &batch.rules, &batch.model)?;
             }
             copy(&mut transaction, decisions, &batch.decisions)?;
         }
@@ -133,10 +133,10 @@ impl Store {
     }
 }
 
-fn store_rules(transaction: &mut Transaction<'_>, rules: &RuleSet) -> Result<()> {
+fn store_rules(transaction: &mut Transaction<'_>, rules: &RuleSet, model: &Version) -> Result<()> {
     let sql =
         "insert into risk.rule_sets (rule_set, model, source) values ($1, $2, $3) on conflict do nothing";
-    let stored = transaction.execute(sql, &[&rules.id, &MODEL, &rules.text]);
+    let stored = transaction.execute(sql, &[&rules.id, &model.id(), &rules.text]);
     stored.map(drop).map_err(|error| failed(WRITING, error))
 }
 

@@ -17,7 +17,9 @@ use crate::decision::Known;
 use crate::decode::Decoder;
 use crate::engine::Outcome;
 use crate::metrics::{Metrics, now_us};
+use crate::model::Features;
 use crate::notify::Notifier;
+use crate::onnx::Model;
 use crate::rule_files::RuleFiles;
 use crate::rules::Verdict;
 use crate::slot::Slot;
@@ -72,6 +74,7 @@ struct Service<'a> {
     letters: DeadLetters,
     decoder: Decoder,
     rules: RuleFiles,
+    model: Model,
     metrics: Arc<Metrics>,
     client: Option<Client>,
     watchdog: Watchdog,
@@ -90,9 +93,10 @@ struct Decoded<'m> {
 /// Configuration at the start; retry when a stuck partition can't be healed. A database or a broker
 /// that is away is waited for.
 pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<Value> {
-    let rules = RuleFiles::open(&args.rules)?;
+    let model = Model::open(args.model.onnx_model.as_deref())?;
+    let rules = RuleFiles::open(&args.rules, model.version.has_score())?;
     let store = Store::new(decisions, &args.topic)?;
-    store.check()?;
+    store.check(&model.version)?;
     let metrics = Arc::new(Metrics::default());
     metrics.set_database_up(true);
     let config = kafka::config(brokers, args.service.kafka_config.as_deref())?;
@@ -127,6 +131,7 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
         letters,
         decoder: Decoder::new(decode_options(&args.decoding)),
         rules,
+        model,
         metrics,
         client: None,
         watchdog: Watchdog::new(Duration::from_secs(args.service.stuck_seconds)),
@@ -250,7 +255,10 @@ impl Service<'_> {
             .map(|message| Decoded { event: self.decoder.decode(message.payload()), message })
             .collect();
         let mut known = self.look_up(&decoded)?;
-        let mut batch = self.writer.take_open().unwrap_or_else(|| Batch::new(self.rules.active()));
+        let mut batch = self
+            .writer
+            .take_open()
+            .unwrap_or_else(|| Batch::new(self.rules.active(), Arc::clone(&self.model.version)));
         for Decoded { message, event } in &decoded {
             let (number, offset) = (message.partition(), message.offset());
             let failure = match event {
@@ -259,7 +267,8 @@ impl Service<'_> {
                     let Some(partition) = self.partitions.get_mut(&number) else { continue };
                     let key = (number, change.invoice_id);
                     let lsn = change.lsn.unwrap_or(offset as u64);
-                    match partition.loaded.engine.decide(change, lsn, known.get(&key), &rules) {
+                    let score = |exact: &Features| self.model.score(exact);
+                    match partition.loaded.engine.decide(change, lsn, known.get(&key), &rules, score) {
                         Outcome::Decided(decision) => {
                             known.insert(key, decision.known());
                             partition.loaded.ids.insert(change.invoice_id as u64);
