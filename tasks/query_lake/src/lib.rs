@@ -6,7 +6,7 @@
 //! * [`lake_tables`], [`layout`]: what commit records say, as tables; [`pinned`]: the object store that
 //!   Polars reads through, which gives recorded objects or nothing and counts bytes.
 //! * [`sources`]: files, mails and databases as tables.
-//! * [`functions`]: SQL functions beside Polars' own; [`errors`]: Polars' errors in one sentence.
+//! * [`functions`], [`nested`]: SQL functions beside Polars' own; [`errors`]: Polars' errors in one sentence.
 //! * [`output`]: tables, CSV, JSON lines and Parquet, published when the query has ended.
 //! * [`ddl`], [`lint`]: the lake for other engines; [`delta`]: the same as Delta tables.
 //!
@@ -25,6 +25,7 @@ mod lake_tables;
 mod layout;
 mod lint;
 mod memory;
+mod nested;
 mod output;
 mod pinned;
 mod session;
