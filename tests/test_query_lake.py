@@ -33,7 +33,18 @@ def filled(postgres: Postgres) -> Iterator[Database]:
     """Three months of invoices between 30 customers, some without a receiver."""
     database = postgres.create_database()
     source = {"SOURCE_URL": database.url(), **database.env()}
-    run("populate_tables", "--customers", 30, "--invoices", 60_000, "--until", AS_OF, env=source)
+    run(
+        "populate_tables",
+        "--customers",
+        30,
+        "--invoices",
+        60_000,
+        "--months",
+        3,
+        "--until",
+        AS_OF,
+        env=source,
+    )
     database.sql("update invoices set receiver_id = null where invoice_id % 50 = 0")
     yield database
     database.drop()
