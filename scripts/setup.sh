@@ -18,6 +18,7 @@ POSTGRES_JDBC_VERSION=42.7.8
 CARGO_DENY_VERSION=0.20.2
 COMPOSE_VERSION=v2.40.3
 DEBEZIUM_VERSION=3.6.0.Final
+DELTA_SPARK_VERSION=4.4.0
 UPLOT_VERSION=1.6.32
 UPLOT_SHA256=4b8a8191e425658e3ea8c8c1314b0fc679c861ee3a1af2b20c7b16ba50b5133d
 mkdir -p "$TOOLS/bin"
@@ -245,6 +246,20 @@ dynamodb() {
     echo "$wanted" >"$home/.version"
 }
 
+# Delta's connector for the Spark that is in pyspark.
+delta_spark() {
+    local home="$TOOLS/delta-spark-$DELTA_SPARK_VERSION" artifact
+    [ ! -d "$home" ] || return 0
+    have mvn || apt_install maven
+    say "fetching Delta's Spark connector $DELTA_SPARK_VERSION with Maven"
+    rm -rf "$home.part"
+    for artifact in delta-spark_4.2_2.13 delta-storage; do
+        mvn --quiet --batch-mode -Dstyle.color=never dependency:copy "-DoutputDirectory=$home.part" \
+            "-Dartifact=io.delta:$artifact:$DELTA_SPARK_VERSION" >&2
+    done
+    mv "$home.part" "$home"
+}
+
 for_build() {
     build_packages
     rust
@@ -260,6 +275,7 @@ for_test() {
     compose
     kafka
     dynamodb
+    delta_spark
 }
 
 for_bench() {

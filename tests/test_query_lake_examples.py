@@ -22,7 +22,18 @@ DOCUMENT = REPOSITORY / "docs" / "analytics.md"
 def results(database: Database, tmp_path: Path) -> Path:
     """Run every shell block of the document, in order, in one folder beside a lake."""
     source = {"SOURCE_URL": database.url(), **database.env()}
-    run("populate_tables", "--customers", 25, "--invoices", 2000, "--until", "2026-01-31", env=source)
+    run(
+        "populate_tables",
+        "--customers",
+        25,
+        "--invoices",
+        2000,
+        "--months",
+        2,
+        "--until",
+        "2026-01-31",
+        env=source,
+    )
     lake = (tmp_path / "lake").as_uri()
     run_batch(source, lake, "2026-01-31", 2)
     folder = tmp_path / "examples"

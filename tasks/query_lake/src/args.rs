@@ -23,6 +23,8 @@ Examples:
   Table definitions for other engines, and Redshift Spectrum's rules:
     query_lake ddl --engine athena --lake s3://de-challenge
     query_lake lint --lake s3://de-challenge
+  The same objects as Delta tables below delta/, for readers that need one state of all partitions:
+    query_lake publish --lake s3://de-challenge --keep-days 30
 
 Tables: invoices, invoice_by_business, business_last_n_months, and every --with. A query sees what the
 commit records say, whatever is being written. Data goes to stdout and the result line to stderr; with
@@ -93,7 +95,7 @@ impl TaskArgs for Args {
     fn data_on_stdout(&self) -> bool {
         match &self.command {
             Some(Command::Ddl(_)) => true,
-            Some(Command::Lint) => false,
+            Some(Command::Lint | Command::Publish(_)) => false,
             None => self.output.is_none(),
         }
     }
@@ -105,6 +107,15 @@ pub enum Command {
     Ddl(DdlArgs),
     /// Checks the lake's files against the rules of Redshift Spectrum, which are the strictest
     Lint,
+    /// Publishes the lake's tables as Delta tables too: one state of all partitions, and earlier ones
+    Publish(PublishArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct PublishArgs {
+    /// How long files of earlier versions are kept, for readers that travel back in time
+    #[arg(long, env = "KEEP_DAYS", default_value_t = 30, value_name = "DAYS")]
+    pub keep_days: u16,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -33,6 +33,11 @@ impl Extract {
     }
 }
 
+/// Whether a text may call one of them.
+pub fn are_in(sql: &str) -> bool {
+    sql.to_ascii_lowercase().contains("regexp_extract")
+}
+
 impl FunctionRegistry for Functions {
     fn register(&mut self, name: &str, _: UserDefinedFunction) -> PolarsResult<()> {
         polars_bail!(ComputeError: "function {name} cannot be added")

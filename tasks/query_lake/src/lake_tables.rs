@@ -19,21 +19,22 @@ pub struct Committed {
 }
 
 impl Committed {
+    /// None when the table was never written.
+    pub async fn find(lake: &Lake, table: Table) -> Result<Option<Self>> {
+        let records: Vec<CommitRecord> = lake.read_commits(table).await?.into_values().collect();
+        Ok((!records.is_empty()).then_some(Self { table, records }))
+    }
+
     /// # Errors
     /// Configuration when the table was never written.
     pub async fn read(lake: &Lake, table: Table) -> Result<Self> {
-        let records: Vec<CommitRecord> = lake.read_commits(table).await?.into_values().collect();
-        if records.is_empty() {
+        Self::find(lake, table).await?.ok_or_else(|| {
             let writer = match table {
                 Table::Invoices => "query_source",
                 _ => "write_partitioned_parquet",
             };
-            return Err(Error::config(format!(
-                "the lake {} has no table {table} yet; run {writer} first",
-                lake.url()
-            )));
-        }
-        Ok(Self { table, records })
+            Error::config(format!("the lake {} has no table {table} yet; run {writer} first", lake.url()))
+        })
     }
 
     /// Records by what their objects look like: a table may have been cut in another way before, or

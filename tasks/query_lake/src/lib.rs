@@ -6,17 +6,18 @@
 //! * [`lake_tables`], [`layout`]: what commit records say, as tables; [`pinned`]: the object store that
 //!   Polars reads through, which gives recorded objects or nothing and counts bytes.
 //! * [`sources`]: files, mails and databases as tables.
-//! * [`functions`]: SQL functions beside Polars' own; [`errors`]: Polars' errors in one sentence.
+//! * [`functions`], [`nested`]: SQL functions beside Polars' own; [`errors`]: Polars' errors in one sentence.
 //! * [`output`]: tables, CSV, JSON lines and Parquet, published when the query has ended.
-//! * [`ddl`], [`lint`]: the lake for other engines.
+//! * [`ddl`], [`lint`]: the lake for other engines; [`delta`]: the same as Delta tables.
 //!
-//! Architecture invariant: nothing here changes a table of the lake. A query reads committed objects,
+//! Architecture invariant: nothing here changes a table of the lake; Delta tables are other names. A query reads committed objects,
 //! each by its ETag, or fails.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod args;
 mod ddl;
+mod delta;
 mod errors;
 mod functions;
 mod interactive;
@@ -24,6 +25,7 @@ mod lake_tables;
 mod layout;
 mod lint;
 mod memory;
+mod nested;
 mod output;
 mod pinned;
 mod session;
@@ -49,6 +51,9 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
     match &args.command {
         Some(Command::Ddl(options)) => ddl::run(&open_existing(args.lake_url()?)?, options, task),
         Some(Command::Lint) => task.block_on(lint::run(&open_existing(args.lake_url()?)?)),
+        Some(Command::Publish(options)) => {
+            task.block_on(delta::publish(&open_existing(args.lake_url()?)?, options, &task.program()))
+        }
         None => query(args, task),
     }
 }

@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use futures::{StreamExt, TryStreamExt, stream};
 use invoices::lake::names::{NULL_PARTITION, Table};
 use invoices::lake::{CONCURRENCY, Lake, Object};
-use invoices::{Error, Kind, Result};
+use invoices::{Error, Result};
 use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use serde_json::{Value, json};
@@ -47,13 +47,7 @@ pub async fn run(lake: &Lake) -> Result<Value> {
     let mut findings = Vec::new();
     let (mut files, mut bytes) = (0, 0);
     for table in TABLES {
-        let committed = match Committed::read(lake, table).await {
-            Ok(committed) => committed,
-            Err(error) if error.kind() == Kind::Config && error.to_string().contains("has no table") => {
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+        let Some(committed) = Committed::find(lake, table).await? else { continue };
         let objects = lake.list(table.folder()).await?;
         files += objects.len();
         bytes += objects.iter().map(|object| object.size).sum::<u64>();

@@ -9,6 +9,7 @@ use crate::functions::Functions;
 use crate::lake_tables::Committed;
 use crate::layout::TABLES;
 use crate::memory::held_bytes;
+use crate::nested;
 use crate::output::{Destination, Writer};
 use crate::pinned::Pinned;
 use crate::sources::{Loading, Source};
@@ -106,7 +107,8 @@ impl Session {
                 context.register(name, frame);
             }
         }
-        let mut frame = context.execute(sql).map_err(|error| self.explained(&error, &schemas))?;
+        let opened = nested::lift(&mut context, sql).and_then(|sql| context.execute(&sql));
+        let mut frame = opened.map_err(|error| self.explained(&error, &schemas))?;
         let schema = frame.collect_schema().map_err(|error| self.explained(&error, &schemas))?;
         let writer = Writer::new(output.format, file, &schema, self.max_rows, output.width)?;
         let rows = self.stream(frame, writer, &schemas)?;
@@ -146,6 +148,8 @@ impl Session {
             Ok(false)
         };
         let (send, receive) = channel();
+        // What Polars cannot run it may end by a panic; the sentence below says more than its text.
+        std::panic::set_hook(Box::new(|panic| tracing::debug!("{panic}")));
         std::thread::spawn(move || {
             let sunk = frame.sink_batches(PlanCallback::new(write), true, NonZeroUsize::new(BATCH_ROWS));
             let outcome = sunk.and_then(|query| query.collect_with_engine(Engine::Streaming).map(|_| ()));
@@ -155,7 +159,11 @@ impl Session {
         let outcome = loop {
             match receive.recv_timeout(LOOK_EVERY) {
                 Ok(outcome) => break outcome,
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::bug("Polars broke off the query")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::usage(
+                        "Polars has no way to run this query; join on equal columns, and compare otherwise in a WHERE over the joined rows",
+                    ));
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     check_stop()?;
                     self.check_memory()?;

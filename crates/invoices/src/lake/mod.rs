@@ -15,7 +15,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    BackoffConfig, ClientOptions, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    BackoffConfig, ClientOptions, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    RetryConfig,
 };
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
@@ -236,6 +237,31 @@ impl Lake {
         self.reveal(&target, path).await?;
         let etag = result.e_tag.unwrap_or_default().trim_matches('"').to_owned();
         Ok(Object { path: path.to_owned(), size, etag })
+    }
+
+    /// Writes an object that is not there yet; false when there is one of this name with other content.
+    pub async fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = self.store.put_opts(&Path::from(path), bytes.clone().into(), options).await;
+        match put {
+            Ok(_) => Ok(true),
+            // A put that landed and whose answer was lost is tried again, and meets itself.
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(self.get(path).await?.is_some_and(|(_, found)| found == bytes))
+            }
+            Err(error) => Err(self.failed("write", path, error)),
+        }
+    }
+
+    /// Gives a recorded object a second name, under which it stays when the first is given to another:
+    /// a hard link on a disk, a copy within the store on S3. False when it is not the recorded one any
+    /// more, and then the second name may be of another.
+    pub async fn keep(&self, object: &Object, name: &str) -> Result<bool> {
+        match self.store.copy(&Path::from(object.path.as_str()), &Path::from(name)).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            other => other.map_err(|error| self.failed("write", name, error))?,
+        }
+        Ok(self.head(&object.path).await?.as_ref() == Some(object))
     }
 
     /// Starts a streamed upload of an object of unknown size.

@@ -13,7 +13,7 @@ use crate::layout::{Column, ColumnType, Layout, TABLES};
 use invoices::lake::Lake;
 use invoices::lake::names::Table;
 use invoices::task::Task;
-use invoices::{Error, Kind, Result};
+use invoices::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -65,13 +65,11 @@ fn needs_bucket(engine: Engine) -> bool {
     matches!(engine, Engine::Spectrum | Engine::Athena | Engine::Bigquery)
 }
 
-async fn definitions(lake: &Lake) -> Result<Vec<Definition>> {
+pub async fn definitions(lake: &Lake) -> Result<Vec<Definition>> {
     let mut definitions = Vec::new();
     for table in TABLES {
-        match Committed::read(lake, table).await {
-            Ok(committed) => definitions.push(definition(lake, &committed)?),
-            Err(error) if error.kind() == Kind::Config && error.to_string().contains("has no table") => {}
-            Err(error) => return Err(error),
+        if let Some(committed) = Committed::find(lake, table).await? {
+            definitions.push(definition(lake, &committed)?);
         }
     }
     if definitions.is_empty() {
@@ -83,7 +81,9 @@ async fn definitions(lake: &Lake) -> Result<Vec<Definition>> {
     Ok(definitions)
 }
 
-fn definition(lake: &Lake, committed: &Committed) -> Result<Definition> {
+/// # Errors
+/// Refused when the partitions are cut in different ways.
+pub fn definition(lake: &Lake, committed: &Committed) -> Result<Definition> {
     let table = committed.table;
     let layouts = committed.by_layout()?;
     // Partitions without objects fit every layout.
