@@ -211,7 +211,7 @@ def backfill(stack: Stack, first: str, last: str, timeout: float) -> list[dict]:
             return False
         return True
 
-    wait_until(created, 120, "Airflow to take the backfill")
+    wait_until(created, 300, "Airflow to take the backfill")
     days = (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
     found = f"run_type=backfill&logical_date_gte={first}T00:00:00Z&logical_date_lte={last}T00:00:00Z"
     ended = f"{found}&state=success&state=failed&limit=1"
