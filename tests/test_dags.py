@@ -29,7 +29,7 @@ FORBIDDEN_AT_TOP_LEVEL = {
 }
 
 
-def load(folder: Path, tasks_on: str = "docker") -> dict:
+def load(folder: Path, tasks_on: str = "docker", **environ: str) -> dict:
     """Load the DAGs as Airflow's processor does, in a process without database or network."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -40,7 +40,7 @@ def load(folder: Path, tasks_on: str = "docker") -> dict:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
         "INVOICE_TASKS_ON": tasks_on,
         "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    } | environ
     command = [str(PYTHON), "-P", str(LOADER), str(DAGS)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
@@ -95,6 +95,17 @@ def test_dags_say_what_people_need_to_know(loaded: dict) -> None:
         "aggregate_by_business": ["write_partitioned_parquet"],
         "write_partitioned_parquet": [],
     }
+
+
+def test_optional_steps_follow_the_last_task_of_a_run(tmp_path: Path) -> None:
+    dags = load(tmp_path, INVOICE_AFTERWARDS="publish")["dags"]
+    for dag, last in (
+        ("dag_invoice_by_business", "write_partitioned_parquet"),
+        ("dag_invoice_backfill", "write_window"),
+    ):
+        tasks = dags[dag]["tasks"]
+        assert tasks[last]["downstream"] == ["publish_tables"]
+        assert tasks["publish_tables"]["downstream"] == []
 
 
 def test_rendered_commands_per_date(loaded: dict) -> None:

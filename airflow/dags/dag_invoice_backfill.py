@@ -11,7 +11,7 @@ from datetime import date, datetime
 
 from airflow.sdk import DAG, task, task_group
 
-from invoice_tasks import DEFAULT_ARGS, PARAMS, aggregate, query_source, write
+from invoice_tasks import DEFAULT_ARGS, PARAMS, afterwards, aggregate, query_source, write
 
 
 @task
@@ -42,4 +42,6 @@ with DAG(
         query_source(**one) >> aggregate(**one) >> write(**one)
 
     months = month.expand(as_of=months_of_window("{{ params.as_of or ds }}", "{{ params.months }}"))
-    months >> aggregate(task_id="aggregate_window") >> write(task_id="write_window")
+    written = write(task_id="write_window")
+    months >> aggregate(task_id="aggregate_window") >> written
+    afterwards(written)

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from invoice_tasks import DEFAULT_ARGS, PARAMS, aggregate, query_source, write
+from invoice_tasks import DEFAULT_ARGS, PARAMS, afterwards, aggregate, query_source, write
 
 with DAG(
     dag_id="dag_invoice_by_business",
@@ -28,4 +28,6 @@ with DAG(
     doc_md=__doc__,
     tags=["invoices", "batch"],
 ):
-    query_source() >> aggregate() >> write()
+    written = write()
+    query_source() >> aggregate() >> written
+    afterwards(written)

@@ -19,6 +19,8 @@ IMAGE = os.environ.get("INVOICE_TASKS_IMAGE", "invoice-platform/tasks:dev")
 NETWORK = os.environ.get("INVOICE_TASKS_NETWORK", "invoice-platform_tasks")
 NAMESPACE = os.environ.get("INVOICE_TASKS_NAMESPACE", "invoice-platform")
 LAKE_URL = os.environ.get("LAKE_URL", "s3://de-challenge")
+# Steps after a run, none by default: `publish` makes versions of the Delta tables.
+AFTERWARDS = [step for step in os.environ.get("INVOICE_AFTERWARDS", "").split(",") if step]
 SOURCE_POOL = "source"
 # The pause before the second try; each later one is twice as long.
 RETRY_SECONDS = int(os.environ.get("INVOICE_TASKS_RETRY_SECONDS", "30"))
@@ -210,3 +212,11 @@ def write(task_id="write_partitioned_parquet", as_of=AS_OF, months=MONTHS, **opt
     command = ["write_partitioned_parquet", "--as-of", as_of, "--months", months]
     command += ["--partition-by", PARTITION_BY]
     return run_task(task_id, command, outlets=[INVOICE_BY_BUSINESS, BUSINESS_LAST_N_MONTHS], **options)
+
+
+def afterwards(last: BaseOperator) -> None:
+    """Add the optional steps behind the last task of a run, one after the other."""
+    for step in AFTERWARDS:
+        following = run_task(f"{step}_tables", ["query_lake", step])
+        last >> following
+        last = following
