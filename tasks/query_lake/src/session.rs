@@ -161,7 +161,7 @@ impl Session {
                 Ok(outcome) => break outcome,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::usage(
-                        "Polars has no way to run this query; join on equal columns, and compare otherwise in a WHERE over the joined rows",
+                        "Polars has no way to run this query; join on equal columns, and compare otherwise by a difference in WHERE, as in a.x - b.x < 0",
                     ));
                 }
                 Err(RecvTimeoutError::Timeout) => {
