@@ -187,7 +187,7 @@ async fn write(lake: &Lake, table: Table, next: &Next) -> Result<bool> {
     if !lake.put_new(&path, next.text.clone().into()).await? {
         return Ok(false);
     }
-    if next.version % CHECKPOINT_EVERY == 0 && next.version > 0 {
+    if next.version.is_multiple_of(CHECKPOINT_EVERY) && next.version > 0 {
         let (rows, bytes) = checkpoint::encode(&next.state)?;
         lake.put(&format!("{folder}/{:020}.checkpoint.parquet", next.version), bytes.into()).await?;
         let last = json!({ "version": next.version, "size": rows });
