@@ -85,7 +85,7 @@ def test_the_examples_of_the_document_give_right_answers(results: Path, database
     for path in sorted((results / "tickets").iterdir()):
         text = path.read_text()
         number = int(re.search(r"INV-(\d+)", text)[1])
-        claimed = Decimal(re.search(r"USD ([\d,]+\.\d\d)", text)[1].replace(",", ""))
+        claimed = Decimal(re.search(r"USD (-?[\d,]+\.\d\d)", text)[1].replace(",", ""))
         if claimed != amounts[number]:
             disputed.append((path.name, number, amounts[number], claimed))
     found = [

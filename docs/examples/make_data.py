@@ -9,6 +9,7 @@ import json
 import random
 import sys
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 GRADES = ("AAA", "AA", "A", "BBB", "BB", "B", "CCC")
@@ -49,11 +50,10 @@ def write_ratings(path: Path, invoices: list[dict], chance: random.Random) -> No
 def write_tickets(folder: Path, invoices: list[dict], chance: random.Random) -> None:
     """Mails about some invoices; every third has an amount that is not the invoice's."""
     for ticket, row in enumerate(chance.sample(invoices, min(30, len(invoices)))):
-        whole, _, cents = row["amount_usd"].partition(".")
+        amount = Decimal(row["amount_usd"])
         if ticket % 3 == 0:
-            whole = str(int(whole) + chance.randrange(1, 500))
-        amount = f"{int(whole):,}.{cents.ljust(2, '0')}"
-        text = chance.choice(PHRASES).format(amount=amount, number=row["invoice_id"])
+            amount += chance.randrange(1, 500)
+        text = chance.choice(PHRASES).format(amount=f"{amount:,.2f}", number=row["invoice_id"])
         (folder / f"{ticket:04d}.eml").write_text(
             f"From: customer{ticket}@example.com\nTo: support@example.com\nSubject: Question {ticket}\n"
             f"Date: Mon, 2 Feb 2026 09:{ticket:02d}:00 +0000\n\n{text}\n"
