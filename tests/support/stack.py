@@ -148,12 +148,11 @@ class Stack:
         kinds = (("ps", "--all"), ("volume", "ls"), ("network", "ls"))
         return [name for kind in kinds for name in docker(*kind, *mine).split()]
 
-    def task_containers(self, run_id: str = "") -> list[str]:
+    def task_containers(self, run_id: str = "", only_running: bool = False) -> list[str]:
         """Return the ids of the task containers that there are now, of one run or of all."""
-        owned = f"label=invoice-platform.owner={self.name}"
-        listed = docker(
-            "ps", "-a", "--filter", owned, "--format", '{{.ID}} {{.Label "invoice-platform.task"}}'
-        )
+        chosen = ["--filter", f"label=invoice-platform.owner={self.name}"]
+        chosen += ["--filter", "status=running"] if only_running else ["--all"]
+        listed = docker("ps", *chosen, "--format", '{{.ID}} {{.Label "invoice-platform.task"}}')
         return [line.split()[0] for line in listed.splitlines() if run_id in line]
 
     def connect(self, role: str = "postgres", database: str = "invoices") -> psycopg.Connection:
@@ -306,9 +305,15 @@ class Stack:
         assert self.run_state(dag, run) == state, tries
 
     def wait_for_task_container(self, run_id: str, timeout: float = 240) -> str:
-        """Wait until a run has a container; return its id."""
-        wait_until(lambda: self.task_containers(run_id), timeout, f"a container of {run_id}")
-        return self.task_containers(run_id)[0]
+        """Wait until a container of a run runs, having been created a moment before; return its id."""
+        found: list[str] = []
+
+        def runs() -> bool:
+            found[:] = self.task_containers(run_id, only_running=True)
+            return bool(found)
+
+        wait_until(runs, timeout, f"a container of {run_id}")
+        return found[0]
 
     def wait_for_no_task_container(self, timeout: float = 60) -> None:
         """Wait until no task container is left."""
