@@ -5,7 +5,7 @@
 
 use crate::engine::{self, collect};
 use crate::merge;
-use crate::pairs::Pairs;
+use crate::pairs::{Pairs, Share};
 use bytes::Bytes;
 use invoices::Result;
 use invoices::money::MoneyType;
@@ -38,29 +38,48 @@ const RECEIVED: Side = Side {
     max: names::MAX_RECEIVED,
 };
 
-/// Statistics per business of the `rows` invoices in an object of the table `invoices`, unpacked
-/// and grouped so many at a time.
+/// How much of a month is in memory at once.
+#[derive(Debug, Clone, Copy)]
+pub struct AtOnce {
+    /// Invoices unpacked and grouped together.
+    pub rows: u64,
+    /// Pairs of businesses whose distinct ones are looked for together.
+    pub pairs: u64,
+}
+
+/// Statistics per business of the `rows` invoices in an object of the table `invoices`.
 ///
 /// # Errors
 /// Refused when the object cannot be read as invoices.
-pub fn month(object: Bytes, rows: u64, rows_at_once: u32, money: MoneyType) -> Result<DataFrame> {
-    let mut pairs = Pairs::new(business_ids(&object)?);
+pub fn month(object: Bytes, rows: u64, at_once: AtOnce, money: MoneyType) -> Result<DataFrame> {
+    let ids = business_ids(&object)?;
     let object = engine::in_memory(vec![object]);
-    let mut grouped = None;
-    let mut first = 0_u64;
-    loop {
-        let columns = [col("issue_date"), col("issuer_id"), col("receiver_id"), col("amount_usd")];
-        let slice = engine::scan(object.clone())?.slice(first as i64, rows_at_once);
-        let invoices = collect(slice.select(columns))?;
-        pairs.add(&invoices)?;
-        let sides = [side(invoices.clone().lazy(), &ISSUED), side(invoices.lazy(), &RECEIVED)];
-        let partials = grouped.map(DataFrame::lazy).into_iter().chain(sides);
-        first += u64::from(rows_at_once);
-        if first >= rows {
-            return merge::merge(partials.chain([pairs.counterparties()?]), money, Scope::Month);
+    let merged = |partials| merge::merge(partials, money, Scope::Month);
+    let mut partials: Vec<LazyFrame> = Vec::new();
+    for share in Share::all(rows.div_ceil(at_once.pairs)) {
+        let mut pairs = Pairs::new(ids.clone(), share);
+        // The ids are read again for every further share of the pairs, and nothing else is.
+        let columns = if share.is_first() { &COLUMNS[..] } else { &COLUMNS[..2] };
+        for first in (0..rows.max(1)).step_by(at_once.rows as usize) {
+            let invoices = slice(&object, first, at_once.rows, columns)?;
+            pairs.add(&invoices)?;
+            if share.is_first() {
+                partials = if first > 0 { vec![merged(partials)?.lazy()] } else { partials };
+                partials.extend([side(invoices.clone().lazy(), &ISSUED), side(invoices.lazy(), &RECEIVED)]);
+            }
         }
-        grouped = Some(merge::merge(partials, money, Scope::Month)?);
+        partials = if share.is_first() { partials } else { vec![merged(partials)?.lazy()] };
+        partials.push(pairs.counterparties()?);
     }
+    merged(partials)
+}
+
+/// What is read of an invoice, its ids first.
+const COLUMNS: [&str; 4] = ["issuer_id", "receiver_id", "issue_date", "amount_usd"];
+
+fn slice(object: &ScanSources, first: u64, rows: u64, columns: &[&str]) -> Result<DataFrame> {
+    let columns: Vec<Expr> = columns.iter().map(|name| col(*name)).collect();
+    collect(engine::scan(object.clone())?.slice(first as i64, rows as IdxSize).select(columns))
 }
 
 fn side(invoices: LazyFrame, side: &Side) -> LazyFrame {
@@ -80,15 +99,22 @@ mod tests {
     use super::*;
     use crate::testing::{MONEY, fingerprint, lines, lines_of, naive, object};
     use crate::{engine, totals};
-    use invoices::{Invoice, statistics};
+    use invoices::{Fingerprint, Invoice, statistics};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use proptest::prelude::*;
 
     fn staged(invoices: &[Invoice]) -> Bytes {
         let expected = fingerprint(invoices);
-        // A few at a time, so that every case is also one of several slices.
-        let mut frame = month(object(invoices, &expected), expected.rows, 7, MONEY).unwrap();
-        totals::check(&frame, &expected, MONEY.scale, "the test").unwrap();
+        // A few at a time, so that every case is also one of several slices and shares.
+        let all = staged_by(invoices, &expected, AtOnce { rows: 7, pairs: 1 << 20 });
+        let in_shares = staged_by(invoices, &expected, AtOnce { rows: 50, pairs: 11 });
+        assert_eq!(lines_of(&all), lines_of(&in_shares));
+        all
+    }
+
+    fn staged_by(invoices: &[Invoice], expected: &Fingerprint, at_once: AtOnce) -> Bytes {
+        let mut frame = month(object(invoices, expected), expected.rows, at_once, MONEY).unwrap();
+        totals::check(&frame, expected, MONEY.scale, "the test").unwrap();
         engine::to_parquet(&mut frame).unwrap()
     }
 

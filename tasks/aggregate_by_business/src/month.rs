@@ -1,7 +1,8 @@
 //! One month from the lake's invoices to its staged statistics.
 
 use crate::staging::{self, Basis, Inputs};
-use crate::{engine, group, totals};
+use crate::group::{self, AtOnce};
+use crate::{engine, totals};
 use bytes::Bytes;
 use invoices::fingerprint::FingerprintRecord;
 use invoices::lake::commit::CommitRecord;
@@ -136,8 +137,8 @@ impl Run<'_> {
     }
 }
 
-/// Invoices unpacked at once: some 40 MB of columns.
-const ROWS_AT_ONCE: u32 = 1 << 20;
+/// A million invoices are some 40 MB of columns, four million pairs 32 MB of keys.
+const AT_ONCE: AtOnce = AtOnce { rows: 1 << 20, pairs: 1 << 22 };
 
 struct Grouped {
     rows: u64,
@@ -150,7 +151,7 @@ fn grouped(object: Bytes, proof: &Proof, place: &str) -> Result<Grouped> {
         .invoices
         .parse(scale)
         .ok_or_else(|| Error::refused(format!("{place} has a proof with unreadable totals")))?;
-    let mut frame = group::month(object, expected.rows, ROWS_AT_ONCE, proof.money)?;
+    let mut frame = group::month(object, expected.rows, AT_ONCE, proof.money)?;
     totals::check(&frame, &expected, scale, place)?;
     Ok(Grouped { rows: frame.height() as u64, object: engine::to_parquet(&mut frame)? })
 }

@@ -5,50 +5,90 @@
 //! Nearly every pair occurs once or twice, which is where a hash table is slowest: grouping the
 //! pairs in Polars takes more than twice as long as sorting them. The two directions of a pair are
 //! one, and where the ids allow it a pair is one 64-bit key.
+//!
+//! The pairs of a large month are counted in shares, one after the other, so that memory does not
+//! follow the month: every pair falls into one share, and the counts of the shares add up.
 
 use crate::engine::failed;
 use invoices::Result;
 use invoices::statistics::{BUSINESS_ID, COUNTERPARTIES};
 use polars::prelude::*;
+use rustc_hash::FxBuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::ops::RangeInclusive;
 
 /// Both ends of an invoice, NULL where one is missing.
 type Ends = (Option<i64>, Option<i64>);
 
-/// The distinct pairs of a month's invoices, slice by slice: 8 bytes each, or 32 where ids lie too
-/// far apart.
-pub enum Pairs {
+/// One of several equal parts that pairs are dealt into by a hash of both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    number: u64,
+    of: u64,
+}
+
+impl Share {
+    /// All shares, at least one.
+    pub fn all(count: u64) -> impl Iterator<Item = Self> {
+        let of = count.max(1);
+        (0..of).map(move |number| Self { number, of })
+    }
+
+    pub fn is_first(self) -> bool {
+        self.number == 0
+    }
+
+    fn holds(self, pair: &impl Hash) -> bool {
+        self.of == 1 || FxBuildHasher.hash_one(pair) % self.of == self.number
+    }
+}
+
+/// The distinct pairs of a month's invoices that fall into a share, slice by slice: 8 bytes each, or
+/// 32 where ids lie too far apart.
+pub struct Pairs {
+    share: Share,
+    found: Found,
+}
+
+enum Found {
     Packed(Packing, Distinct<u64>),
     Wide(Distinct<Ends>),
 }
 
 impl Pairs {
     /// For invoices whose ids all lie in the range, when it is known.
-    pub fn new(ids: Option<RangeInclusive<i64>>) -> Self {
-        match ids.and_then(|ids| Packing::of(&ids)) {
-            Some(packing) => Self::Packed(packing, Distinct::default()),
-            None => Self::Wide(Distinct::default()),
-        }
+    pub fn new(ids: Option<RangeInclusive<i64>>, share: Share) -> Self {
+        let found = match ids.and_then(|ids| Packing::of(&ids)) {
+            Some(packing) => Found::Packed(packing, Distinct::default()),
+            None => Found::Wide(Distinct::default()),
+        };
+        Self { share, found }
     }
 
     pub fn add(&mut self, invoices: &DataFrame) -> Result<()> {
         let ids = |side: &str| invoices.column(side).and_then(|column| column.i64()).map_err(failed);
         let ends = ids("issuer_id")?.iter().zip(ids("receiver_id")?.iter());
-        match self {
-            Self::Packed(packing, pairs) => pairs.extend(ends.filter_map(|(a, b)| packing.key(a, b))),
-            Self::Wide(pairs) => pairs.extend(ends.filter_map(in_order)),
+        let share = self.share;
+        match &mut self.found {
+            Found::Packed(packing, pairs) => {
+                let keys = ends.filter_map(|(a, b)| packing.key(a, b));
+                pairs.extend(keys.filter(|key| share.holds(key)));
+            }
+            Found::Wide(pairs) => {
+                pairs.extend(ends.filter_map(in_order).filter(|pair| share.holds(pair)));
+            }
         }
         Ok(())
     }
 
     /// A row per business and part of its number of counterparties; parts of one business add up.
     pub fn counterparties(self) -> Result<LazyFrame> {
-        let counts = match self {
-            Self::Packed(packing, pairs) => {
+        let counts = match self.found {
+            Found::Packed(packing, pairs) => {
                 let counts = count(&pairs.sorted(), 0, |key| ((key >> 32) as u32, key as u32));
                 counts.into_iter().map(|(half, count)| (packing.id(half), count)).collect()
             }
-            Self::Wide(pairs) => count(&pairs.sorted(), None, |pair| pair),
+            Found::Wide(pairs) => count(&pairs.sorted(), None, |pair| pair),
         };
         let (businesses, counts): (Vec<Option<i64>>, Vec<i64>) = counts.into_iter().unzip();
         let columns =
@@ -146,6 +186,19 @@ impl Packing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_pair_falls_into_one_share_and_shares_are_about_equal() {
+        let shares: Vec<Share> = Share::all(5).collect();
+        let mut sizes = [0; 5];
+        for pair in (0..100_000_u64).map(|n| n << 32 | (n + 7)) {
+            let holding: Vec<usize> = (0..5).filter(|&share| shares[share].holds(&pair)).collect();
+            assert_eq!(holding.len(), 1, "{pair}");
+            sizes[holding[0]] += 1;
+        }
+        assert!(sizes.iter().all(|size| (19_000..21_000).contains(size)), "{sizes:?}");
+        assert_eq!(Share::all(0).count(), 1);
+    }
 
     #[test]
     fn distinct_values_are_kept_once_however_they_come() {

@@ -106,10 +106,10 @@ impl Job {
         if count <= allowed || matches!(self.kind, Kind::Window) {
             return Ok(());
         }
-        let buckets = partitions::advised_buckets(staged.rows, allowed);
+        let advice = advice(staged, allowed);
         let what = &self.what;
         Err(Error::refused(format!(
-            "{what} has {count} partitions and --max-partitions is {allowed}: use --partition-by 'month,bucket(business_id,{buckets})'; nothing was written"
+            "{what} has {count} partitions and --max-partitions is {allowed}: use --partition-by {advice}; nothing was written"
         )))
     }
 
@@ -148,5 +148,17 @@ impl Job {
             totals.add(rows)?;
         }
         totals.check(&staged.fingerprint()?, staged.money.scale, &self.what)
+    }
+}
+
+/// A partitioning whose objects have a good size.
+fn advice(staged: &CommitRecord, allowed: u64) -> String {
+    let bytes: u64 = staged.objects.iter().map(|object| object.size).sum();
+    match partitions::advised_buckets(bytes, allowed) {
+        1 => "month, or 'month,bucket(business_id,N)' for N objects a month".to_owned(),
+        buckets => {
+            let each_mib = (bytes / buckets).div_ceil(1 << 20);
+            format!("'month,bucket(business_id,{buckets})', objects of about {each_mib} MiB")
+        }
     }
 }

@@ -9,9 +9,8 @@ use invoices::statistics::BUSINESS_ID;
 use invoices::{Error, Result};
 use std::collections::BTreeMap;
 
-/// Rows of a bucket that make an object worth opening.
-const ROWS_PER_BUCKET: u64 = 5_000;
-const BUCKETS_MIN: u64 = 8;
+/// Size of a bucket's object: worth the request that fetches it, and little to read for one business.
+pub const OBJECT_BYTES_TARGET: u64 = 16 << 20;
 
 /// The rows of one object.
 #[derive(Debug)]
@@ -48,10 +47,10 @@ pub fn count_at_most(rows: u64, by: PartitionBy) -> u64 {
     }
 }
 
-/// Number of buckets to advise for so many businesses.
-pub fn advised_buckets(businesses: u64, max_partitions: u64) -> u64 {
-    let wanted = (businesses / ROWS_PER_BUCKET).next_power_of_two();
-    wanted.max(BUCKETS_MIN).min(max_partitions)
+/// Number of buckets whose objects are of about [`OBJECT_BYTES_TARGET`], for a month of so many bytes.
+pub fn advised_buckets(staged_bytes: u64, max_partitions: u64) -> u64 {
+    let wanted = (staged_bytes + OBJECT_BYTES_TARGET / 2) / OBJECT_BYTES_TARGET;
+    wanted.clamp(1, max_partitions)
 }
 
 fn businesses_of(rows: &RecordBatch) -> Result<Int64Array> {
@@ -135,10 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn the_advised_buckets_are_few_and_allowed() {
-        assert_eq!(advised_buckets(12_000, 10_000), 8);
-        assert_eq!(advised_buckets(1_000_000, 10_000), 256);
-        assert_eq!(advised_buckets(12_000, 3), 3);
+    fn the_advised_buckets_have_objects_near_their_target() {
+        assert_eq!(advised_buckets(900_000, 10_000), 1);
+        assert_eq!(advised_buckets(60 << 20, 10_000), 4);
+        assert_eq!(advised_buckets(1 << 30, 10_000), 64);
+        assert_eq!(advised_buckets(1 << 30, 3), 3);
     }
 
     proptest! {

@@ -1,0 +1,253 @@
+"""Measures questions to the lake on S3, against DuckDB on the same objects in the same run.
+
+Every question is a new process that has read nothing before. DuckDB is its own command-line program, so
+that nobody waits for Python. Both answers are compared, then both run in turn; at last each runs once
+through a counter of bytes, which is in nobody's way while time is taken.
+"""
+
+import argparse
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from statistics import median
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+import duckdb_extension_httpfs  # noqa: E402
+import duckdb_extension_postgres_scanner  # noqa: E402
+
+from contestants import base_environment  # noqa: E402
+from report import RESULTS_FOLDER, machine  # noqa: E402
+from support.services import Bucket, Database, Minio, Postgres  # noqa: E402
+from support.tasks import binary, run  # noqa: E402
+
+UNTIL = date(2025, 12, 31)
+LAST_QUARTER = "issue_date_yearmonth >= '2025-10-01'"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question in SQL that both know; `{customers}` is the table of the database."""
+
+    name: str
+    sql: str
+    joins: bool = False
+
+
+def questions(options: argparse.Namespace) -> list[Question]:
+    """Return the questions of the bench for the lake as it is cut."""
+    bucket = f"business_bucket = {options.business % options.buckets} AND " if options.buckets else ""
+    return [
+        Question(
+            "one business over all months",
+            "SELECT issue_date_yearmonth, total_amount_issued, total_amount_received, counterparties"
+            f" FROM invoice_by_business WHERE {bucket}business_id = {options.business} ORDER BY 1",
+        ),
+        Question(
+            "top 100 businesses of a quarter",
+            "SELECT business_id, SUM(total_amount_issued) AS total FROM invoice_by_business"
+            f" WHERE {LAST_QUARTER} GROUP BY business_id ORDER BY total DESC, business_id LIMIT 100",
+        ),
+        Question(
+            "a quarter joined with customers",
+            "SELECT c.customer_name, SUM(b.total_amount_issued) AS total FROM invoice_by_business AS b"
+            " JOIN customers AS c ON c.customer_id = b.business_id"
+            f" WHERE b.{LAST_QUARTER} GROUP BY c.customer_name ORDER BY total DESC, c.customer_name LIMIT 100",
+            joins=True,
+        ),
+    ]
+
+
+def arguments() -> argparse.Namespace:
+    """Read the sizes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--invoices", type=int, default=10_000_000)
+    parser.add_argument("--customers", type=int, default=100_000)
+    parser.add_argument("--months", type=int, default=24)
+    parser.add_argument("--buckets", type=int, default=16, help="0: an object per month")
+    parser.add_argument("--business", type=int, default=4242)
+    parser.add_argument("--runs", type=int, default=7)
+    return parser.parse_args()
+
+
+class Counter:
+    """Forwards connections to a server and counts the bytes that it sends back."""
+
+    def __init__(self, port: int) -> None:
+        """Listen on a free port of 127.0.0.1."""
+        self.target = port
+        self.bytes = 0
+        self.requests = 0
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        """Serve connections until the process ends."""
+        while True:
+            client, _ = self.listener.accept()
+            server = socket.create_connection(("127.0.0.1", self.target))
+            threading.Thread(target=self.copy, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self.copy, args=(server, client, True), daemon=True).start()
+
+    def copy(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+        """Pass on what comes until one side is gone."""
+        try:
+            while chunk := source.recv(65536):
+                with self.lock:
+                    self.bytes += len(chunk) if counted else 0
+                    self.requests += chunk.count(b" HTTP/1.1\r\n") if not counted else 0
+                sink.sendall(chunk)
+        except OSError:
+            pass
+        finally:
+            for end in (source, sink):
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+
+@dataclass
+class Contestant:
+    """Who answers, and what was measured of it."""
+
+    name: str
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    received: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def ours(question: Question, bucket: Bucket, database: Database, endpoint: str) -> tuple[list[str], dict]:
+    """Return the project's command."""
+    command = [str(binary("query_lake")), "--lake", bucket.url, "--format", "csv"]
+    if question.joins:
+        command += ["--with", f"customers={database.url()}#customers"]
+    env = base_environment() | bucket.env | database.env() | {"AWS_ENDPOINT_URL": endpoint}
+    return [*command, question.sql], env
+
+
+def extension(module: object) -> str:
+    """Find the extension in its package."""
+    return str(next(Path(module.__file__).parent.rglob("*.duckdb_extension")))
+
+
+def theirs(question: Question, bucket: Bucket, database: Database, endpoint: str) -> tuple[list[str], dict]:
+    """Return DuckDB's command: the view is what `query_lake ddl --engine duckdb` prints."""
+    env = bucket.env
+    setup = [
+        f"LOAD '{extension(duckdb_extension_httpfs)}'",
+        f"CREATE SECRET (TYPE s3, KEY_ID '{env['AWS_ACCESS_KEY_ID']}', SECRET '{env['AWS_SECRET_ACCESS_KEY']}',"
+        f" ENDPOINT '{endpoint.removeprefix('http://')}', USE_SSL false, URL_STYLE 'path')",
+    ]
+    ddl = run("query_lake", "ddl", "--engine", "duckdb", "--lake", bucket.url, env=env).stdout
+    views = [line for line in ddl.splitlines() if not line.startswith("--")]
+    setup += [view for view in "\n".join(views).split(";") if "VIEW invoice_by_business" in view]
+    if question.joins:
+        setup += [
+            f"LOAD '{extension(duckdb_extension_postgres_scanner)}'",
+            f"ATTACH '{database.url()}' AS source (TYPE postgres, READ_ONLY)",
+            "CREATE VIEW customers AS FROM source.public.customers",
+        ]
+    script = ";\n".join([*setup, question.sql]) + ";"
+    command = ["duckdb", "-unsigned", "-csv", "-c", script]
+    return command, base_environment() | database.env()
+
+
+def answer(command: list[str], env: dict) -> str:
+    """Run a command and return what it printed."""
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command[0]} ended with {done.returncode}\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def rows(text: str) -> list[str]:
+    """Return the rows that an answer prints, without its heading and DuckDB's marks."""
+    lines = [line for line in text.replace("\r", "").splitlines() if line]
+    return [line.replace('"', "") for line in lines if not line.startswith(("issue_date_", "business_id,", "customer_name,"))]
+
+
+def fill(postgres: Postgres, bucket: Bucket, options: argparse.Namespace) -> Database:
+    """Make the mock data and the lake."""
+    database = postgres.create_database("bench")
+    run("populate_tables", "--source", database.url(), "--customers", options.customers,
+        "--invoices", options.invoices, "--until", UNTIL, "--months", options.months,
+        env=database.env(), timeout=3600)  # fmt: skip
+    window = ["--lake", bucket.url, "--as-of", UNTIL, "--months", options.months]
+    by = f"month,bucket(business_id,{options.buckets})" if options.buckets else "month"
+    environment = bucket.env | database.env()
+    run("query_source", "--source", database.url(), *window, env=environment, timeout=3600)
+    run("aggregate_by_business", *window, env=environment, timeout=3600)
+    run("write_partitioned_parquet", *window, "--partition-by", by, env=environment, timeout=3600)
+    return database
+
+
+def main() -> None:
+    """Fill, compare the answers, measure in turn, count bytes, report."""
+    options = arguments()
+    project, peer = Contestant("query_lake"), Contestant("DuckDB")
+    contestants = [(project, ours), (peer, theirs)]
+    with ExitStack() as stack:
+        stack.enter_context(tempfile.TemporaryDirectory(prefix="invoice-bench-"))
+        postgres, minio = stack.enter_context(Postgres()), stack.enter_context(Minio())
+        bucket = minio.bucket()
+        database = fill(postgres, bucket, options)
+        for question in questions(options):
+            answers = []
+            for contestant, command_of in contestants:
+                command, env = command_of(question, bucket, database, minio.endpoint)
+                answers.append(rows(answer(command, env)))
+            if answers[0] != answers[1] or not answers[0]:
+                sys.exit(f"{question.name}: other answers\n{answers[0][:3]}\n{answers[1][:3]}")
+            for _ in range(options.runs):
+                for contestant, command_of in contestants:
+                    command, env = command_of(question, bucket, database, minio.endpoint)
+                    started = time.perf_counter()
+                    answer(command, env)
+                    seconds = time.perf_counter() - started
+                    contestant.seconds.setdefault(question.name, []).append(seconds)
+            for contestant, command_of in contestants:
+                counter = Counter(minio.port)
+                command, env = command_of(question, bucket, database, f"http://127.0.0.1:{counter.port}")
+                answer(command, env)
+                contestant.received[question.name] = (counter.bytes, counter.requests)
+        print(report(project, peer, options, len(bucket.keys("invoice_by_business"))))
+
+
+def report(project: Contestant, peer: Contestant, options: argparse.Namespace, objects: int) -> str:
+    """Write the result files and return the table."""
+    today = datetime.now(UTC).date()
+    lines = [
+        f"# Questions to the lake: {options.invoices:,} invoices, {options.customers:,} businesses, {today}",
+        "",
+        f"{machine()}; {objects:,} objects of `invoice_by_business` on MinIO, same machine; a new process for"
+        f" every question; medians of {options.runs} runs in turn; bytes and requests over the wire.",
+        "",
+        "| question | query_lake s | DuckDB s | ratio | query_lake bytes | DuckDB bytes | requests |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in project.seconds:
+        mine, other = median(project.seconds[name]), median(peer.seconds[name])
+        (bytes_mine, requests_mine), (bytes_other, requests_other) = project.received[name], peer.received[name]
+        lines.append(
+            f"| {name} | {mine:.3f} | {other:.3f} | {mine / other:.2f} | {bytes_mine:,} | {bytes_other:,}"
+            f" | {requests_mine}, {requests_other} |"
+        )
+    text = "\n".join([*lines, ""])
+    RESULTS_FOLDER.mkdir(exist_ok=True)
+    cut = f"{options.buckets}-buckets" if options.buckets else "month"
+    (RESULTS_FOLDER / f"{today}-lake-{options.invoices}-invoices-{cut}.md").write_text(text)
+    return text
+
+
+if __name__ == "__main__":
+    main()
