@@ -148,18 +148,19 @@ def theirs(question: Question, bucket: Bucket, database: Database, endpoint: str
         f"CREATE SECRET (TYPE s3, KEY_ID '{env['AWS_ACCESS_KEY_ID']}', SECRET '{env['AWS_SECRET_ACCESS_KEY']}',"
         f" ENDPOINT '{endpoint.removeprefix('http://')}', USE_SSL false, URL_STYLE 'path')",
     ]
-    ddl = run("query_lake", "ddl", "--engine", "duckdb", "--lake", bucket.url, env=env).stdout
-    views = [line for line in ddl.splitlines() if not line.startswith("--")]
-    setup += [view for view in "\n".join(views).split(";") if "VIEW invoice_by_business" in view]
+    ddl = run("query_lake", "ddl", "--engine", "duckdb", "--lake", bucket.url, env=env, check=False).stdout
+    views = "\n".join(line for line in ddl.splitlines() if not line.startswith("--"))
+    setup += [view for view in views.split(";") if "VIEW invoice_by_business" in view]
     if question.joins:
         setup += [
             f"LOAD '{extension(duckdb_extension_postgres_scanner)}'",
             f"ATTACH '{database.url()}' AS source (TYPE postgres, READ_ONLY)",
             "CREATE VIEW customers AS FROM source.public.customers",
         ]
-    script = ";\n".join([*setup, question.sql]) + ";"
-    command = ["duckdb", "-unsigned", "-csv", "-c", script]
-    return command, base_environment() | database.env()
+    # What the preparation prints is no part of the answer.
+    prepare = [word for statement in setup for word in ("-cmd", f"{statement};")]
+    quiet = ["-cmd", ".output /dev/null", *prepare, "-cmd", ".output"]
+    return ["duckdb", "-unsigned", "-csv", *quiet, "-c", question.sql], base_environment() | database.env()
 
 
 def answer(command: list[str], env: dict) -> str:

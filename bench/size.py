@@ -27,15 +27,19 @@ from support.tasks import binary  # noqa: E402
 AS_OF, MONTHS = "2025-12-31", 36
 TASKS = ("query_source", "aggregate_by_business", "write_partitioned_parquet")
 
-# Drawn by hashes of the id, so that every run has the same table; %(part)s of 2 is one connection's half.
+# Drawn by hashes of the id, so that every run has the same table; one connection makes each half.
 INVOICES = """
 insert into invoices
 select id,
        timestamp '2023-01-01' + (timestamp '2026-01-01' - timestamp '2023-01-01') * ((id - 1)::float8 / %(rows)s),
-       case when abs(hashint8(id)) %% 10 < 3 then 1 else 1 + abs(hashint8(id + 1000000007)) %% %(businesses)s end,
-       1 + abs(hashint8(id + 2000000011)) %% %(businesses)s,
-       (abs(hashint8(id + 3000000019)) %% 10000000)::numeric / 100
+       case when drawn(id, 1) %% 10 < 3 then 1 else 1 + drawn(id, 2) %% %(businesses)s end,
+       1 + drawn(id, 3) %% %(businesses)s,
+       (drawn(id, 4) %% 10000000)::numeric / 100
 from generate_series(1 + %(part)s * (%(rows)s / 2), (%(part)s + 1) * (%(rows)s / 2)) as id
+"""
+DRAWN = """
+create function drawn(id bigint, choice bigint) returns bigint immutable parallel safe
+return hashint8extended(id, choice) & 9223372036854775807
 """
 
 
@@ -77,6 +81,7 @@ def fill(server: Postgres, rows: int, businesses: int) -> Database:
         database.sql(f"alter table invoices drop constraint {name}")
     for [name] in database.sql("select indexname from pg_indexes where tablename = 'invoices'"):
         database.sql(f"drop index {name}")
+    database.sql(DRAWN)
     halves = [{"part": part, "rows": rows, "businesses": businesses} for part in range(2)]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda half: database.sql(INVOICES % half), halves))

@@ -1,7 +1,8 @@
 //! The object store that Polars reads through: objects exactly as they were recorded or listed.
 //!
 //! Every read names the ETag that the commit record names, so a query sees what was committed or
-//! nothing. Bytes are counted here, because here is where they come from.
+//! nothing. Bytes are counted here, because here is where they come from. An object's end is read first
+//! and kept: it has the footer, which is all of most objects of one business.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,11 +22,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The one scheme for stores that are not its own that Polars allows. It never leaves this process.
 const SCHEME: &str = "hdfs";
 const STORE: &str = "query_lake";
+
+/// What is read of an object first, at its end: the footer of most objects. Polars asks for four times as
+/// much, takes the footer from the end of whatever it is given, and asks again for one that is longer.
+const TAIL_BYTES: u64 = 16 << 10;
 
 /// What was read of one table or source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,6 +45,29 @@ struct Entry {
     table: String,
     bytes_read: AtomicU64,
     is_read: AtomicBool,
+    /// The object's last bytes, once they were read.
+    tail: OnceLock<Bytes>,
+}
+
+impl Entry {
+    /// What a read of this range is answered with: less for the first one when it goes to the end.
+    fn answered(&self, range: Range<u64>) -> Range<u64> {
+        let is_first = !self.is_read.swap(true, Ordering::Relaxed);
+        let is_footer = is_first && range.end == self.object.size;
+        let tail = self.object.size.saturating_sub(TAIL_BYTES);
+        if is_footer { range.start.max(tail)..range.end } else { range }
+    }
+
+    /// The part of the range that the tail has.
+    fn kept(&self, range: &Range<u64>) -> Bytes {
+        let Some(tail) = self.tail.get() else { return Bytes::new() };
+        let first = self.object.size - tail.len() as u64;
+        if range.end <= first {
+            return Bytes::new();
+        }
+        let start = range.start.max(first) - first;
+        tail.slice(start as usize..(range.end - first) as usize)
+    }
 }
 
 /// Objects by the path that Polars knows them by.
@@ -76,6 +104,7 @@ impl Pinned {
             table: table.to_owned(),
             bytes_read: AtomicU64::new(0),
             is_read: false.into(),
+            tail: OnceLock::new(),
         };
         locked(&self.entries).insert(key.clone(), Arc::new(entry));
         PlRefPath::new(format!("{SCHEME}://{STORE}/{key}"))
@@ -122,8 +151,22 @@ impl Pinned {
         })
     }
 
+    /// Reads what is not known yet of the range.
     async fn read(&self, entry: &Entry, range: Range<u64>) -> Result<Bytes> {
-        entry.is_read.store(true, Ordering::Relaxed);
+        let kept = entry.kept(&range);
+        let missing = range.start..range.end - kept.len() as u64;
+        if missing.is_empty() {
+            return Ok(kept);
+        }
+        let bytes = self.fetch(entry, missing).await?;
+        if range.end == entry.object.size {
+            // The first one stays; a longer one is a footer that is read once.
+            let _ = entry.tail.set(bytes.clone());
+        }
+        Ok(if kept.is_empty() { bytes } else { [bytes, kept].concat().into() })
+    }
+
+    async fn fetch(&self, entry: &Entry, range: Range<u64>) -> Result<Bytes> {
         let path = entry.lake.locate(&entry.object.path);
         match entry.lake.read_range(&entry.object, range).await {
             Ok(Some(bytes)) => {
@@ -202,12 +245,12 @@ impl ObjectStore for Pinned {
             e_tag: Some(entry.object.etag.clone()),
             version: None,
         };
-        let range = bounds(options.range, meta.size);
-        let bytes = if options.head || range.is_empty() {
-            Bytes::new()
-        } else {
-            self.read(&entry, range.clone()).await?
-        };
+        let mut range = bounds(options.range, meta.size);
+        let mut bytes = Bytes::new();
+        if !options.head && !range.is_empty() {
+            range = entry.answered(range);
+            bytes = self.read(&entry, range.clone()).await?;
+        }
         let payload = GetResultPayload::Stream(stream::once(async move { Ok(bytes) }).boxed());
         Ok(GetResult { payload, meta, range, attributes: Attributes::default() })
     }
@@ -234,5 +277,54 @@ impl ObjectStore for Pinned {
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
         read_only()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use invoices::lake::Lake;
+    use polars_object_store::ObjectStoreExt;
+
+    /// An object of as many bytes, each of another value than its neighbours.
+    async fn pinned(folder: &tempfile::TempDir, size: usize) -> (Arc<Pinned>, Path, Vec<u8>) {
+        let lake = Lake::open(&format!("file://{}", folder.path().display())).unwrap();
+        let content: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+        let object = lake.put("t/x.parquet", content.clone().into()).await.unwrap();
+        let pinned = Arc::new(Pinned::default());
+        pinned.add("t", &lake, &object);
+        (pinned, Path::from("t/t/x.parquet"), content)
+    }
+
+    fn bytes_read(pinned: &Pinned) -> u64 {
+        pinned.usage()["t"].0.bytes
+    }
+
+    #[tokio::test]
+    async fn an_object_is_read_from_its_end_and_no_byte_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pinned, path, content) = pinned(&folder, 100_000).await;
+        // The footer, of which Polars would take more; then data before, across and in it.
+        let footer = pinned.get_range(&path, 34_464..100_000).await.unwrap();
+        assert_eq!(footer, content[100_000 - TAIL_BYTES as usize..]);
+        for range in [4..50_000, 80_000..90_000, 99_000..99_500] {
+            let found = pinned.get_range(&path, range.clone()).await.unwrap();
+            assert_eq!(found, content[range.start as usize..range.end as usize], "{range:?}");
+        }
+        assert_eq!(bytes_read(&pinned), TAIL_BYTES + 49_996 + (100_000 - TAIL_BYTES - 80_000));
+        // A footer that is longer than what was given is asked for again, and given whole.
+        let whole = pinned.get_range(&path, 34_464..100_000).await.unwrap();
+        assert_eq!(whole, content[34_464..]);
+    }
+
+    #[tokio::test]
+    async fn a_small_object_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pinned, path, content) = pinned(&folder, 2_500).await;
+        for range in [0..2_500, 4..900, 1_000..2_000] {
+            let found = pinned.get_range(&path, range.clone()).await.unwrap();
+            assert_eq!(found, content[range.start as usize..range.end as usize], "{range:?}");
+        }
+        assert_eq!(bytes_read(&pinned), 2_500);
     }
 }
