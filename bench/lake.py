@@ -9,14 +9,14 @@ import argparse
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests"))
@@ -42,14 +42,14 @@ class Question:
     joins: bool = False
 
 
-def questions(options: argparse.Namespace) -> list[Question]:
-    """Return the questions of the bench for the lake as it is cut."""
-    bucket = f"business_bucket = {options.business % options.buckets} AND " if options.buckets else ""
+def questions(business: int, buckets: int) -> list[Question]:
+    """Return the questions of the bench for a lake of so many objects a month."""
+    bucket = f"business_bucket = {business % buckets} AND " if buckets else ""
     return [
         Question(
             "one business over all months",
             "SELECT issue_date_yearmonth, total_amount_issued, total_amount_received, counterparties"
-            f" FROM invoice_by_business WHERE {bucket}business_id = {options.business} ORDER BY 1",
+            f" FROM invoice_by_business WHERE {bucket}business_id = {business} ORDER BY 1",
         ),
         Question(
             "top 100 businesses of a quarter",
@@ -60,7 +60,8 @@ def questions(options: argparse.Namespace) -> list[Question]:
             "a quarter joined with customers",
             "SELECT c.customer_name, SUM(b.total_amount_issued) AS total FROM invoice_by_business AS b"
             " JOIN customers AS c ON c.customer_id = b.business_id"
-            f" WHERE b.{LAST_QUARTER} GROUP BY c.customer_name ORDER BY total DESC, c.customer_name LIMIT 100",
+            f" WHERE b.{LAST_QUARTER} GROUP BY c.customer_name"
+            " ORDER BY total DESC, c.customer_name LIMIT 100",
             joins=True,
         ),
     ]
@@ -72,7 +73,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--invoices", type=int, default=10_000_000)
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--months", type=int, default=24)
-    parser.add_argument("--buckets", type=int, default=16, help="0: an object per month")
+    parser.add_argument("--buckets", type=int, nargs="+", default=[0, 16], help="0: an object per month")
     parser.add_argument("--business", type=int, default=4242)
     parser.add_argument("--runs", type=int, default=7)
     return parser.parse_args()
@@ -111,10 +112,8 @@ class Counter:
             pass
         finally:
             for end in (source, sink):
-                try:
+                with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
 
 @dataclass
@@ -145,8 +144,9 @@ def theirs(question: Question, bucket: Bucket, database: Database, endpoint: str
     env = bucket.env
     setup = [
         f"LOAD '{extension(duckdb_extension_httpfs)}'",
-        f"CREATE SECRET (TYPE s3, KEY_ID '{env['AWS_ACCESS_KEY_ID']}', SECRET '{env['AWS_SECRET_ACCESS_KEY']}',"
-        f" ENDPOINT '{endpoint.removeprefix('http://')}', USE_SSL false, URL_STYLE 'path')",
+        f"CREATE SECRET (TYPE s3, KEY_ID '{env['AWS_ACCESS_KEY_ID']}',"
+        f" SECRET '{env['AWS_SECRET_ACCESS_KEY']}', ENDPOINT '{endpoint.removeprefix('http://')}',"
+        " USE_SSL false, URL_STYLE 'path')",
     ]
     ddl = run("query_lake", "ddl", "--engine", "duckdb", "--lake", bucket.url, env=env, check=False).stdout
     views = "\n".join(line for line in ddl.splitlines() if not line.startswith("--"))
@@ -174,80 +174,103 @@ def answer(command: list[str], env: dict) -> str:
 def rows(text: str) -> list[str]:
     """Return the rows that an answer prints, without its heading and DuckDB's marks."""
     lines = [line for line in text.replace("\r", "").splitlines() if line]
-    return [line.replace('"', "") for line in lines if not line.startswith(("issue_date_", "business_id,", "customer_name,"))]
+    return [
+        line.replace('"', "")
+        for line in lines
+        if not line.startswith(("issue_date_", "business_id,", "customer_name,"))
+    ]
 
 
 def fill(postgres: Postgres, bucket: Bucket, options: argparse.Namespace) -> Database:
-    """Make the mock data and the lake."""
+    """Make the mock data and the lake but for its last step."""
     database = postgres.create_database("bench")
     run("populate_tables", "--source", database.url(), "--customers", options.customers,
         "--invoices", options.invoices, "--until", UNTIL, "--months", options.months,
         env=database.env(), timeout=3600)  # fmt: skip
-    window = ["--lake", bucket.url, "--as-of", UNTIL, "--months", options.months]
-    by = f"month,bucket(business_id,{options.buckets})" if options.buckets else "month"
-    environment = bucket.env | database.env()
-    run("query_source", "--source", database.url(), *window, env=environment, timeout=3600)
-    run("aggregate_by_business", *window, env=environment, timeout=3600)
-    run("write_partitioned_parquet", *window, "--partition-by", by, env=environment, timeout=3600)
+    for task in ("query_source", "aggregate_by_business"):
+        source = ["--source", database.url()] if task == "query_source" else []
+        run(task, *source, *window(bucket, options), env=bucket.env | database.env(), timeout=3600)
     return database
 
 
+def window(bucket: Bucket, options: argparse.Namespace) -> list[object]:
+    """Return the flags that say which months of which lake."""
+    return ["--lake", bucket.url, "--as-of", UNTIL, "--months", options.months]
+
+
+def measure(
+    question: Question,
+    contestants: list[tuple[Contestant, Any]],
+    bucket: Bucket,
+    database: Database,
+    runs: int,
+) -> None:
+    """Compare the answers, measure in turn, then count bytes."""
+    minio = bucket.server
+    answers = []
+    for _, command_of in contestants:
+        answers.append(rows(answer(*command_of(question, bucket, database, minio.endpoint))))
+    if answers[0] != answers[1] or not answers[0]:
+        sys.exit(f"{question.name}: other answers\n{answers[0][:3]}\n{answers[1][:3]}")
+    for _ in range(runs):
+        for contestant, command_of in contestants:
+            command, env = command_of(question, bucket, database, minio.endpoint)
+            started = time.perf_counter()
+            answer(command, env)
+            contestant.seconds.setdefault(question.name, []).append(time.perf_counter() - started)
+    for contestant, command_of in contestants:
+        counter = Counter(minio.port)
+        answer(*command_of(question, bucket, database, f"http://127.0.0.1:{counter.port}"))
+        contestant.received[question.name] = (counter.bytes, counter.requests)
+
+
 def main() -> None:
-    """Fill, compare the answers, measure in turn, count bytes, report."""
+    """Fill, cut the statistics in every way, measure every question."""
     options = arguments()
-    project, peer = Contestant("query_lake"), Contestant("DuckDB")
-    contestants = [(project, ours), (peer, theirs)]
+    today = datetime.now(UTC).date()
+    parts = [
+        f"# Questions to the lake: {options.invoices:,} invoices, {options.customers:,} businesses,"
+        f" {today}\n\n"
+        f"{machine()}; MinIO and Postgres on the same machine; a new process for every question; medians of"
+        f" {options.runs} runs in turn; bytes and requests over the wire.\n"
+    ]
     with ExitStack() as stack:
-        stack.enter_context(tempfile.TemporaryDirectory(prefix="invoice-bench-"))
         postgres, minio = stack.enter_context(Postgres()), stack.enter_context(Minio())
         bucket = minio.bucket()
         database = fill(postgres, bucket, options)
-        for question in questions(options):
-            answers = []
-            for contestant, command_of in contestants:
-                command, env = command_of(question, bucket, database, minio.endpoint)
-                answers.append(rows(answer(command, env)))
-            if answers[0] != answers[1] or not answers[0]:
-                sys.exit(f"{question.name}: other answers\n{answers[0][:3]}\n{answers[1][:3]}")
-            for _ in range(options.runs):
-                for contestant, command_of in contestants:
-                    command, env = command_of(question, bucket, database, minio.endpoint)
-                    started = time.perf_counter()
-                    answer(command, env)
-                    seconds = time.perf_counter() - started
-                    contestant.seconds.setdefault(question.name, []).append(seconds)
-            for contestant, command_of in contestants:
-                counter = Counter(minio.port)
-                command, env = command_of(question, bucket, database, f"http://127.0.0.1:{counter.port}")
-                answer(command, env)
-                contestant.received[question.name] = (counter.bytes, counter.requests)
-        print(report(project, peer, options, len(bucket.keys("invoice_by_business"))))
+        for buckets in options.buckets:
+            by = f"month,bucket(business_id,{buckets})" if buckets else "month"
+            flags = [*window(bucket, options), "--partition-by", by]
+            run("write_partitioned_parquet", *flags, env=bucket.env, timeout=3600)
+            project, peer = Contestant("query_lake"), Contestant("DuckDB")
+            for question in questions(options.business, buckets):
+                measure(question, [(project, ours), (peer, theirs)], bucket, database, options.runs)
+            parts.append(table(by, len(bucket.keys("invoice_by_business/")), project, peer))
+    text = "\n".join(parts)
+    RESULTS_FOLDER.mkdir(exist_ok=True)
+    (RESULTS_FOLDER / f"{today}-lake-{options.invoices}-invoices.md").write_text(text)
+    print(text)
 
 
-def report(project: Contestant, peer: Contestant, options: argparse.Namespace, objects: int) -> str:
-    """Write the result files and return the table."""
-    today = datetime.now(UTC).date()
+def table(by: str, objects: int, project: Contestant, peer: Contestant) -> str:
+    """Return the table of one way to cut the statistics."""
     lines = [
-        f"# Questions to the lake: {options.invoices:,} invoices, {options.customers:,} businesses, {today}",
-        "",
-        f"{machine()}; {objects:,} objects of `invoice_by_business` on MinIO, same machine; a new process for"
-        f" every question; medians of {options.runs} runs in turn; bytes and requests over the wire.",
+        f"`{by}`, {objects:,} objects:",
         "",
         "| question | query_lake s | DuckDB s | ratio | query_lake bytes | DuckDB bytes | requests |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in project.seconds:
         mine, other = median(project.seconds[name]), median(peer.seconds[name])
-        (bytes_mine, requests_mine), (bytes_other, requests_other) = project.received[name], peer.received[name]
+        (bytes_mine, requests_mine), (bytes_other, requests_other) = (
+            project.received[name],
+            peer.received[name],
+        )
         lines.append(
             f"| {name} | {mine:.3f} | {other:.3f} | {mine / other:.2f} | {bytes_mine:,} | {bytes_other:,}"
             f" | {requests_mine}, {requests_other} |"
         )
-    text = "\n".join([*lines, ""])
-    RESULTS_FOLDER.mkdir(exist_ok=True)
-    cut = f"{options.buckets}-buckets" if options.buckets else "month"
-    (RESULTS_FOLDER / f"{today}-lake-{options.invoices}-invoices-{cut}.md").write_text(text)
-    return text
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

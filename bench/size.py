@@ -31,7 +31,8 @@ TASKS = ("query_source", "aggregate_by_business", "write_partitioned_parquet")
 INVOICES = """
 insert into invoices
 select id,
-       timestamp '2023-01-01' + (timestamp '2026-01-01' - timestamp '2023-01-01') * ((id - 1)::float8 / %(rows)s),
+       timestamp '2023-01-01'
+           + (timestamp '2026-01-01' - timestamp '2023-01-01') * ((id - 1)::float8 / %(rows)s),
        case when drawn(id, 1) %% 10 < 3 then 1 else 1 + drawn(id, 2) %% %(businesses)s end,
        1 + drawn(id, 3) %% %(businesses)s,
        (drawn(id, 4) %% 10000000)::numeric / 100
@@ -103,7 +104,8 @@ def measure(database: Database, rows: int, options: argparse.Namespace) -> Size:
             if task == "write_partitioned_parquet":
                 command += ["--partition-by", f"month,bucket(business_id,{options.buckets})"]
             samples[task] = run_command(command, base_environment() | database.env())
-            say(f"{rows:,} invoices: {task} {samples[task].seconds:.1f} s, {samples[task].peak_rss_mib:.0f} MiB")
+            sample = samples[task]
+            say(f"{rows:,} invoices: {task} {sample.seconds:.1f} s, {sample.peak_rss_mib:.0f} MiB")
         objects = [path.stat().st_size for path in (lake / "invoice_by_business").rglob("*.parquet")]
     return Size(rows, samples, objects)
 
@@ -113,12 +115,15 @@ def report(sizes: list[Size], options: argparse.Namespace) -> str:
     today = datetime.now(UTC).date()
     first = sizes[0]
     lines = [
-        f"# Skew and size: {options.businesses:,} businesses, one of which issues 30 % of all invoices, {today}",
+        f"# Skew and size: {options.businesses:,} businesses, one of which issues 30 % of all invoices,"
+        f" {today}",
         "",
         f"{machine()}; {MONTHS} months into a local lake, `month,bucket(business_id,{options.buckets})`;"
         " Postgres on the same machine; one run.",
         "",
-        "| task | " + " | ".join(f"{size.rows:,} invoices" for size in sizes) + " | time per row, last to first |",
+        "| task | "
+        + " | ".join(f"{size.rows:,} invoices" for size in sizes)
+        + " | time per row, last to first |",
         "| --- |" + " --- |" * (len(sizes) + 1),
     ]
 
