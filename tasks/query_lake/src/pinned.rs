@@ -28,9 +28,11 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 const SCHEME: &str = "hdfs";
 const STORE: &str = "query_lake";
 
-/// What is read of an object first, at its end: the footer of most objects. Polars asks for four times as
-/// much, takes the footer from the end of whatever it is given, and asks again for one that is longer.
-const TAIL_BYTES: u64 = 16 << 10;
+/// Polars asks for 64 KiB at an object's end, takes the footer from the end of whatever it is given, and asks
+/// again for one that is longer. The lake's footers are less than a 256th of their objects, or than 4 KiB.
+fn tail_bytes(object_bytes: u64) -> u64 {
+    (object_bytes / 256).clamp(4 << 10, 64 << 10)
+}
 
 /// What was read of one table or source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl Entry {
     fn answered(&self, range: Range<u64>) -> Range<u64> {
         let is_first = !self.is_read.swap(true, Ordering::Relaxed);
         let is_footer = is_first && range.end == self.object.size;
-        let tail = self.object.size.saturating_sub(TAIL_BYTES);
+        let tail = self.object.size.saturating_sub(tail_bytes(self.object.size));
         if is_footer { range.start.max(tail)..range.end } else { range }
     }
 
@@ -306,12 +308,12 @@ mod tests {
         let (pinned, path, content) = pinned(&folder, 100_000).await;
         // The footer, of which Polars would take more; then data before, across and in it.
         let footer = pinned.get_range(&path, 34_464..100_000).await.unwrap();
-        assert_eq!(footer, content[100_000 - TAIL_BYTES as usize..]);
-        for range in [4..50_000, 80_000..90_000, 99_000..99_500] {
+        assert_eq!(footer, content[100_000 - 4_096..]);
+        for range in [4..50_000, 95_000..97_000, 99_000..99_500] {
             let found = pinned.get_range(&path, range.clone()).await.unwrap();
             assert_eq!(found, content[range.start as usize..range.end as usize], "{range:?}");
         }
-        assert_eq!(bytes_read(&pinned), TAIL_BYTES + 49_996 + (100_000 - TAIL_BYTES - 80_000));
+        assert_eq!(bytes_read(&pinned), 4_096 + 49_996 + (100_000 - 4_096 - 95_000));
         // A footer that is longer than what was given is asked for again, and given whole.
         let whole = pinned.get_range(&path, 34_464..100_000).await.unwrap();
         assert_eq!(whole, content[34_464..]);
