@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -15,8 +16,8 @@ import pytest
 from support.flaky_s3 import FlakyS3
 from support.oracle import expected_months, expected_window, published_months, published_window
 from support.process import free_port
-from support.services import Bucket, Database, Postgres
-from support.spark import ConnectServer, Sail, Spark
+from support.services import Bucket, Database, Postgres, new_certificates
+from support.spark import ConnectServer, Sail, Spark, TlsFront
 from support.tasks import Result, run, start
 
 RETAIL = Path(__file__).parents[1].parent / "shared" / "data" / "online_retail"
@@ -301,6 +302,25 @@ def test_a_token_in_the_environment_is_not_printed(lake: Path) -> None:
         helped = run("aggregate_by_business", "--help", check=False, env=env)
         for text in (done.stdout, done.stderr, helped.stdout):
             assert "c4nary" not in text
+
+
+def test_tls_is_verified_and_a_token_goes_by_tls_alone(sail: Sail, lake: Path, tmp_path: Path) -> None:
+    new_certificates(lambda *command: subprocess.run(command, check=True, capture_output=True), tmp_path)
+    front = TlsFront(sail, tmp_path)
+
+    def by(host: str, options: str, **env: str) -> Result:
+        url = f"sc://{host}:{front.port}/;{options}"
+        return aggregate(lake, "--engine", "spark", env=env | {"SPARK_REMOTE": url}, check=False)
+
+    trusted = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+    for host, env in (("localhost", {}), ("127.0.0.1", trusted)):
+        done = by(host, "use_ssl=true", **env)
+        assert done.exit_code == 78, done.stderr
+        assert "no TLS connection to Spark" in done.result["error"]
+    done = by("spark.example", "token=c4nary")
+    assert done.exit_code == 2
+    assert "sc://host:port/;use_ssl=true;token=" in done.result["error"]
+    assert by("localhost", "use_ssl=true;token=c4nary", **trusted).result["months_written"] == 3
 
 
 def test_a_cluster_that_cannot_read_the_lake_is_a_matter_of_configuration(

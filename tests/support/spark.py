@@ -4,7 +4,9 @@ import importlib.util
 import os
 import signal
 import socket
+import ssl
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,3 +81,40 @@ class Sail(ConnectServer):
         command = [str(program), "spark", "server", "--ip", "127.0.0.1", "--port", str(self.port)]
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **(env or {})}
         self.spawn(command, self.is_listening, cwd=self.folder, env=environment)
+
+
+class TlsFront:
+    """What stands before a server that knows no TLS: it ends TLS and passes the bytes on."""
+
+    def __init__(self, server: ConnectServer, certificates: Path) -> None:
+        """Serve with `server.pem` of the folder, which is for `localhost`; ends with the tests."""
+        self.target = ("127.0.0.1", server.port)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+        self.context.set_alpn_protocols(["h2"])
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        """Accept one connection after the other; clients that do not trust us go away."""
+        while True:
+            plain, _ = self.listener.accept()
+            try:
+                client = self.context.wrap_socket(plain, server_side=True)
+            except (ssl.SSLError, OSError):
+                continue
+            server = socket.create_connection(self.target)
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self.copy, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        """Copy until either side is done."""
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            sink.close()

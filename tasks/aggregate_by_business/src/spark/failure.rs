@@ -56,6 +56,9 @@ impl Failures {
             Some(UNAUTHENTICATED | PERMISSION_DENIED) => Error::config(format!(
                 "Spark at {remote} refuses the login; check the token in SPARK_REMOTE: {said}"
             )),
+            _ if said.contains("peer certificate") => Error::config(format!(
+                "no TLS connection to Spark at {remote}; check the name in SPARK_REMOTE and that its authority is one of SSL_CERT_FILE or of this machine: {said}"
+            )),
             _ if is_lost(error) || says(&FORGOTTEN) => self.lost(&said),
             _ if says(&UNREADABLE) => self.unreadable(place, &said),
             _ => {
@@ -127,6 +130,7 @@ mod tests {
         let failures = Failures { remote: "spark:15002".to_owned() };
         for (kind, code, class, message, expected) in [
             (Connect, 14, "", "tcp connect error", Kind::Retry),
+            (Connect, 14, "", "invalid peer certificate: UnknownIssuer", Kind::Config),
             (Connect, 2, "", "h2 protocol error: error reading a body from connection", Kind::Retry),
             (Connect, 13, "", "h2 protocol error: stream closed", Kind::Retry),
             (Connect, 16, "", "Invalid token", Kind::Config),
