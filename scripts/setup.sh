@@ -49,6 +49,8 @@ build_packages() {
     local missing=()
     { have cc && have c++ && have make; } || missing+=(build-essential)
     have cmake || missing+=(cmake)
+    # The Spark client makes its messages from their definitions.
+    have protoc || missing+=(protobuf-compiler)
     have perl || missing+=(perl)
     have pkg-config || missing+=(pkg-config)
     have curl || missing+=(curl ca-certificates)

@@ -76,7 +76,7 @@ def test_dags_say_what_people_need_to_know(loaded: dict) -> None:
         assert dag["description"], name
         assert "invoices" in dag["tags"], name
         assert dag["owner"] == "data-platform", name
-        assert sorted(dag["params"]) == ["as_of", "months", "partition_by", "refresh"], name
+        assert sorted(dag["params"]) == ["as_of", "engine", "months", "partition_by", "refresh"], name
         for task in dag["tasks"].values():
             assert task["retries"] == 5, name
             assert task["execution_timeout"] == 6 * 3600, name
@@ -106,6 +106,18 @@ def test_optional_steps_follow_the_last_task_of_a_run(tmp_path: Path) -> None:
         tasks = dags[dag]["tasks"]
         assert tasks[last]["downstream"] == ["publish_tables"]
         assert tasks["publish_tables"]["downstream"] == []
+
+
+def test_the_spark_cluster_is_a_fact_of_the_deployment(loaded: dict, tmp_path: Path) -> None:
+    remote = "sc://spark.internal:15002"
+    with_cluster = load(tmp_path, INVOICE_SPARK_REMOTE=remote, INVOICE_SPARK_LAKE_URL="s3a://de-challenge")
+    for case, tasks in with_cluster["rendered"].items():
+        environment = tasks["aggregate_by_business"]["environment"]
+        assert environment["SPARK_REMOTE"] == remote
+        assert environment["SPARK_LAKE_URL"] == "s3a://de-challenge"
+        without = loaded["rendered"][case]["aggregate_by_business"]
+        assert not [name for name in without["environment"] if name.startswith("SPARK")]
+        assert tasks["aggregate_by_business"]["command"] == without["command"]
 
 
 def test_rendered_commands_per_date(loaded: dict) -> None:

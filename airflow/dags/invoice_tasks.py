@@ -19,6 +19,11 @@ IMAGE = os.environ.get("INVOICE_TASKS_IMAGE", "invoice-platform/tasks:dev")
 NETWORK = os.environ.get("INVOICE_TASKS_NETWORK", "invoice-platform_tasks")
 NAMESPACE = os.environ.get("INVOICE_TASKS_NAMESPACE", "invoice-platform")
 LAKE_URL = os.environ.get("LAKE_URL", "s3://de-challenge")
+# The Spark cluster of the engine `spark`, if there is one; a URL with a token belongs into a secret instead.
+SPARK = {
+    "SPARK_REMOTE": os.environ.get("INVOICE_SPARK_REMOTE", ""),
+    "SPARK_LAKE_URL": os.environ.get("INVOICE_SPARK_LAKE_URL", ""),
+}
 # Steps after a run, none by default: `publish` makes versions of the Delta tables.
 AFTERWARDS = [step for step in os.environ.get("INVOICE_AFTERWARDS", "").split(",") if step]
 SOURCE_POOL = "source"
@@ -27,7 +32,7 @@ RETRY_SECONDS = int(os.environ.get("INVOICE_TASKS_RETRY_SECONDS", "30"))
 TRY_AGAIN = 75
 
 # What all tasks see; logs as text, because people read them in Airflow's pages.
-ENVIRONMENT = {"LAKE_URL": LAKE_URL, "LOG_FORMAT": "text"}
+ENVIRONMENT = {"LAKE_URL": LAKE_URL, "LOG_FORMAT": "text"} | {name: url for name, url in SPARK.items() if url}
 
 # One task of one run, and its try: what an earlier try has left running is found by them.
 TASK_LABEL = "invoice-platform.task"
@@ -58,6 +63,13 @@ PARAMS = {
         title="Refresh",
         description="Which months to read again: what changed, all of them, or the newest.",
     ),
+    "engine": Param(
+        "polars",
+        type="string",
+        enum=["polars", "spark"],
+        title="Engine",
+        description="Who groups the invoices: the task itself, or the Spark cluster of INVOICE_SPARK_REMOTE.",
+    ),
     "partition_by": Param(
         "month,business_id",
         type="string",
@@ -69,6 +81,7 @@ PARAMS = {
 AS_OF = "{{ params.as_of or ds }}"
 MONTHS = "{{ params.months }}"
 REFRESH = "{{ params.refresh }}"
+ENGINE = "{{ params.engine }}"
 PARTITION_BY = "{{ params.partition_by }}"
 
 
@@ -203,7 +216,7 @@ def query_source(task_id="query_source_table", as_of=AS_OF, months=MONTHS, **opt
 
 def aggregate(task_id="aggregate_by_business", as_of=AS_OF, months=MONTHS, **options) -> BaseOperator:
     """Group the window's invoices by month and business, and over the window."""
-    command = ["aggregate_by_business", "--as-of", as_of, "--months", months]
+    command = ["aggregate_by_business", "--as-of", as_of, "--months", months, "--engine", ENGINE]
     return run_task(task_id, command, **options)
 
 

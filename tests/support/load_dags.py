@@ -24,6 +24,7 @@ CASES = {
             "months": 3,
             "refresh": "window",
             "partition_by": "month,bucket(business_id,64)",
+            "engine": "spark",
         },
     ),
 }

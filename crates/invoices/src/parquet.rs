@@ -8,7 +8,8 @@ use crate::money::MoneyType;
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::basic::{Compression, ZstdLevel};
-use ::parquet::file::metadata::KeyValue;
+use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use ::parquet::file::statistics::Statistics;
 use ::parquet::schema::types::ColumnPath;
@@ -98,11 +99,35 @@ pub fn invoice_properties(rows_per_group: usize) -> WriterProperties {
 /// Refused when the bytes are not a Parquet file.
 pub fn read_proof(object: &Bytes) -> Result<Option<Proof>> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(object.clone())?;
-    let pairs = reader.metadata().file_metadata().key_value_metadata();
-    let text = pairs
-        .and_then(|pairs| pairs.iter().find(|pair| pair.key == PROOF_KEY))
-        .and_then(|pair| pair.value.as_deref());
-    Ok(text.and_then(|text| serde_json::from_str(text).ok()))
+    Ok(proof_in(reader.metadata()))
+}
+
+/// What an object's last bytes say of its proof.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// As [`read_proof`].
+    Proof(Option<Proof>),
+    /// The footer is longer: so many last bytes hold it.
+    Needs(u64),
+}
+
+/// The proof in an object's footer from the object's last bytes alone.
+///
+/// # Errors
+/// Refused when they are not the end of a Parquet file of `size` bytes.
+pub fn read_proof_at_end(last_bytes: &Bytes, size: u64) -> Result<AtEnd> {
+    let mut reader = ParquetMetaDataReader::new();
+    match reader.try_parse_sized(last_bytes, size) {
+        Ok(()) => Ok(AtEnd::Proof(proof_in(&reader.finish()?))),
+        Err(ParquetError::NeedMoreData(needed)) => Ok(AtEnd::Needs(needed as u64)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn proof_in(metadata: &ParquetMetaData) -> Option<Proof> {
+    let pairs = metadata.file_metadata().key_value_metadata()?;
+    let text = pairs.iter().find(|pair| pair.key == PROOF_KEY)?.value.as_deref()?;
+    serde_json::from_str(text).ok()
 }
 
 /// Smallest and greatest business id of an object of the `invoices` table, from its footer; none
@@ -207,7 +232,13 @@ mod tests {
         writer.close().unwrap();
 
         let object = Bytes::from(bytes);
-        assert_eq!(read_proof(&object).unwrap(), Some(proof));
+        let size = object.len() as u64;
+        assert_eq!(read_proof(&object).unwrap(), Some(proof.clone()));
+        let last = |count: u64| object.slice((size - count) as usize..);
+        let AtEnd::Needs(count) = read_proof_at_end(&last(100), size).unwrap() else { panic!("too few") };
+        assert!(count < size / 2, "{count} of {size}");
+        assert_eq!(read_proof_at_end(&last(count), size).unwrap(), AtEnd::Proof(Some(proof)));
+        assert!(read_proof_at_end(&object.slice(..100), size).is_err());
         let mut found = Fingerprint::default();
         read_invoices(object, |batch| found.merge(Fingerprint::of(&batch, money))).unwrap();
         assert_eq!(found, fingerprint);

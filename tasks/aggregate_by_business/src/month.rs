@@ -1,16 +1,16 @@
 //! One month from the lake's invoices to its staged statistics.
 
+use crate::grouping::{Engine, Invoices};
 use crate::staging::{self, Basis, Inputs};
-use crate::group::{self, AtOnce};
 use crate::{engine, totals};
 use bytes::Bytes;
 use invoices::fingerprint::FingerprintRecord;
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{self, Table};
-use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
-use invoices::parquet::{Proof, read_proof};
+use invoices::lake::{ATTEMPTS, Lake, step_aside};
 use invoices::task::check_stop;
 use invoices::{Error, Fingerprint, Month, Result, failpoint};
+use polars::prelude::DataFrame;
 
 /// A month's statistics as they now stand in the staging area.
 pub struct StagedMonth {
@@ -30,8 +30,8 @@ pub enum Outcome {
 /// # Errors
 /// Configuration when the month was never extracted, refused when its invoices are not what their
 /// proof says, retry when they keep changing.
-pub async fn stage(lake: &Lake, month: Month, program: &str) -> Result<StagedMonth> {
-    let run = Run { lake, month, partition: names::month_partition(month), program };
+pub async fn stage(lake: &Lake, engine: &Engine, month: Month, program: &str) -> Result<StagedMonth> {
+    let run = Run { lake, engine, month, partition: names::month_partition(month), program };
     for attempt in 1..=ATTEMPTS {
         step_aside(attempt).await;
         check_stop()?;
@@ -47,6 +47,7 @@ pub async fn stage(lake: &Lake, month: Month, program: &str) -> Result<StagedMon
 
 struct Run<'a> {
     lake: &'a Lake,
+    engine: &'a Engine,
     month: Month,
     partition: String,
     program: &'a str,
@@ -72,29 +73,26 @@ impl Run<'_> {
         if let Some(record) = record.filter(|record| staging::is_current(record, &inputs, staged.as_ref())) {
             return Ok(Some(StagedMonth { record, outcome: Outcome::Unchanged }));
         }
-        match self.lake.get(&input).await? {
-            Some((object, bytes)) => self.write(&object, bytes).await,
+        match self.engine.read(self.lake, &input).await? {
+            Some(invoices) => self.write(invoices).await,
             None => self.empty().await,
         }
     }
 
-    async fn write(&self, input: &Object, bytes: Bytes) -> Result<Option<StagedMonth>> {
-        let place = self.lake.locate(&input.path);
-        let proof = read_proof(&bytes)?.ok_or_else(|| {
-            let advice = "it was not written by query_source; run query_source for its month";
-            Error::refused(format!("{place} has no proof of its invoices in its footer: {advice}"))
-        })?;
+    async fn write(&self, mut invoices: Invoices) -> Result<Option<StagedMonth>> {
         let basis = Basis {
-            invoices: proof.invoices.clone(),
-            money: proof.money,
-            snapshot: proof.snapshot.clone(),
-            inputs: [staging::input(input)].into(),
+            invoices: invoices.proof.invoices.clone(),
+            money: invoices.proof.money,
+            snapshot: invoices.proof.snapshot.clone(),
+            inputs: [staging::input(&invoices.object)].into(),
         };
-        let grouping = tokio::task::spawn_blocking(move || grouped(bytes, &proof, &place)).await;
-        let grouped = grouping.map_err(|error| Error::bug("the grouping broke off").because(error))??;
-        if staging::inputs_now(self.lake, &input.path).await? != basis.inputs {
+        let frame = self.engine.group(&mut invoices).await;
+        // What a cluster has read, or failed to read, may have been another object of this name.
+        if staging::inputs_now(self.lake, &invoices.object.path).await? != basis.inputs {
             return Ok(None);
         }
+        let frame = frame?;
+        let grouped = staging::off_the_runtime(move || proven(frame, &invoices)).await?;
         failpoint!("aggregate::before_put");
         let object = self.lake.put(&self.staged_path(), grouped.object).await?;
         let table = Table::StagedByBusiness;
@@ -137,22 +135,14 @@ impl Run<'_> {
     }
 }
 
-/// A million invoices are some 40 MB of columns, four million pairs 32 MB of keys.
-const AT_ONCE: AtOnce = AtOnce { rows: 1 << 20, pairs: 1 << 22 };
-
 struct Grouped {
     rows: u64,
     object: Bytes,
 }
 
-fn grouped(object: Bytes, proof: &Proof, place: &str) -> Result<Grouped> {
-    let scale = proof.money.scale;
-    let expected = proof
-        .invoices
-        .parse(scale)
-        .ok_or_else(|| Error::refused(format!("{place} has a proof with unreadable totals")))?;
-    let mut frame = group::month(object, expected.rows, AT_ONCE, proof.money)?;
-    totals::check(&frame, &expected, scale, place)?;
+/// The statistics as an object, if they add up to what the invoices prove.
+fn proven(mut frame: DataFrame, invoices: &Invoices) -> Result<Grouped> {
+    totals::check(&frame, &invoices.expected, invoices.proof.money.scale, &invoices.place)?;
     Ok(Grouped { rows: frame.height() as u64, object: engine::to_parquet(&mut frame)? })
 }
 
@@ -165,15 +155,26 @@ mod tests {
     const INVOICE: Invoice =
         Invoice { invoice_id: 1, issue_date_us: 0, issuer_id: Some(1), receiver_id: Some(2), amount: 5 };
 
+    fn run_of(lake: &Lake) -> Run<'_> {
+        let month = Fixture::newest();
+        Run {
+            lake,
+            engine: &Engine::Polars,
+            month,
+            partition: names::month_partition(month),
+            program: "test",
+        }
+    }
+
     #[tokio::test]
     async fn statistics_of_invoices_that_were_replaced_meanwhile_are_not_staged() {
         let fixture = Fixture::new();
         let (lake, month) = (&fixture.lake, Fixture::newest());
-        let run = Run { lake, month, partition: names::month_partition(month), program: "test" };
+        let run = run_of(lake);
         fixture.extract(month, &[INVOICE]).await;
-        let (object, bytes) = lake.get(&run.input_path()).await.unwrap().unwrap();
+        let read = run.engine.read(lake, &run.input_path()).await.unwrap().unwrap();
         fixture.extract(month, &[INVOICE, INVOICE]).await;
-        assert!(run.write(&object, bytes).await.unwrap().is_none());
+        assert!(run.write(read).await.unwrap().is_none());
         assert_eq!(fixture.staged_month(month).await, None);
     }
 
@@ -182,10 +183,10 @@ mod tests {
         let fixture = Fixture::new();
         let (lake, month) = (&fixture.lake, Fixture::newest());
         fixture.extract(month, &[INVOICE]).await;
-        let staged = stage(lake, month, "test").await.unwrap();
+        let staged = stage(lake, &Engine::Polars, month, "test").await.unwrap();
         fixture.extract(month, &[INVOICE, INVOICE]).await;
-        let run = Run { lake, month, partition: names::month_partition(month), program: "test" };
-        assert!(run.commit(staged.record, Outcome::Written).await.unwrap().is_none());
-        assert_eq!(stage(lake, month, "test").await.unwrap().outcome, Outcome::Written);
+        assert!(run_of(lake).commit(staged.record, Outcome::Written).await.unwrap().is_none());
+        let again = stage(lake, &Engine::Polars, month, "test").await.unwrap();
+        assert_eq!(again.outcome, Outcome::Written);
     }
 }

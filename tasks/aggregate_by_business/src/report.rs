@@ -1,5 +1,6 @@
 //! What the run did, for the result line.
 
+use crate::grouping::Engine;
 use crate::month::{Outcome, StagedMonth};
 use crate::window::StagedWindow;
 use invoices::lake::commit::CommitRecord;
@@ -7,7 +8,7 @@ use invoices::{Result, Window, money};
 use serde_json::{Value, json};
 
 /// The result line of a finished run. Rows, amount and businesses are those of the whole window.
-pub fn line(window: Window, months: &[StagedMonth], staged: &StagedWindow) -> Result<Value> {
+pub fn line(engine: &Engine, window: Window, months: &[StagedMonth], staged: &StagedWindow) -> Result<Value> {
     let count = |outcome: Outcome| months.iter().filter(|month| month.outcome == outcome).count();
     let written = months.iter().filter(|month| month.outcome == Outcome::Written);
     let new_window = staged.is_new.then_some(&staged.record);
@@ -15,6 +16,7 @@ pub fn line(window: Window, months: &[StagedMonth], staged: &StagedWindow) -> Re
     let total = staged.record.fingerprint()?;
     let snapshot = &staged.record.snapshot;
     Ok(json!({
+        "engine": engine.name(),
         "first_month": window.first,
         "last_month": window.last,
         "months_written": count(Outcome::Written),

@@ -5,6 +5,7 @@ use invoices::lake::commit::{CommitRecord, SourceSnapshot, now_text};
 use invoices::lake::names::Table;
 use invoices::lake::{Lake, Object};
 use invoices::money::MoneyType;
+use invoices::{Error, Result};
 use std::collections::BTreeMap;
 
 /// Layout of the staged objects; a program with another layout makes every month again.
@@ -57,6 +58,14 @@ pub fn input(object: &Object) -> (String, String) {
 }
 
 /// The object's ETag now, for comparing with what was read.
-pub async fn inputs_now(lake: &Lake, path: &str) -> invoices::Result<Inputs> {
+pub async fn inputs_now(lake: &Lake, path: &str) -> Result<Inputs> {
     Ok(lake.head(path).await?.iter().map(input).collect())
+}
+
+/// Work that would keep the I/O threads from theirs.
+pub async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::bug("the grouping broke off").because(error))?
 }

@@ -1,5 +1,6 @@
 //! The task on a lake in a local folder.
 
+use crate::grouping::Engine;
 use crate::testing::{Fixture, fingerprint, lines, naive, object};
 use crate::{aggregate, months_at_once, stage_months, window};
 use invoices::lake::names::{self, Table};
@@ -9,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 async fn run(fixture: &Fixture) -> Result<Value> {
-    aggregate(&fixture.lake, Fixture::window(), "test 1").await
+    aggregate(&fixture.lake, &Engine::Polars, Fixture::window(), "test 1").await
 }
 
 /// Invoices between few businesses, NULL among them, of all signs.
@@ -141,10 +142,10 @@ async fn a_staged_object_that_somebody_changed_is_made_again() {
 async fn months_that_were_staged_anew_are_not_merged_from_old_ones() {
     let (fixture, older, _) = extracted().await;
     let (lake, window) = (&fixture.lake, Fixture::window());
-    let months = stage_months(lake, window, "test 1").await.unwrap();
+    let months = stage_months(lake, &Engine::Polars, window, "test 1").await.unwrap();
     let changed = some_invoices(4, 20);
     fixture.extract(Fixture::newest(), &changed).await;
-    stage_months(lake, window, "test 2").await.unwrap();
+    stage_months(lake, &Engine::Polars, window, "test 2").await.unwrap();
     assert!(window::stage(lake, window, &months, "test 1").await.unwrap().is_none());
     run(&fixture).await.unwrap();
     let all = [older, changed].concat();

@@ -48,7 +48,7 @@ pub async fn stage(
     let Some(mut frame) = merged(lake, months, basis.money).await? else { return Ok(None) };
     totals::check(&frame, &fingerprint_of(months)?, basis.money.scale, &lake.locate(&path))?;
     let rows = frame.height() as u64;
-    let object = off_the_runtime(move || engine::to_parquet(&mut frame)).await?;
+    let object = staging::off_the_runtime(move || engine::to_parquet(&mut frame)).await?;
 
     failpoint!("aggregate::before_put");
     let object = lake.put(&path, object).await?;
@@ -69,18 +69,13 @@ async fn merged(lake: &Lake, months: &[StagedMonth], money: MoneyType) -> Result
         let reading = stream::iter(batch).map(|object| staged_object(lake, object)).buffered(CONCURRENCY);
         let objects: Vec<Option<Bytes>> = reading.try_collect().await?;
         let Some(objects) = objects.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-        frame = off_the_runtime(move || {
+        frame = staging::off_the_runtime(move || {
             let staged = engine::scan(engine::in_memory(objects))?;
             merge::merge([frame.lazy(), staged], money, Scope::Window)
         })
         .await?;
     }
     Ok(Some(frame))
-}
-
-async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::bug("the merging broke off").because(error))?
 }
 
 /// Objects of the months in groups of no more than [`ROWS_AT_ONCE`], or of one.

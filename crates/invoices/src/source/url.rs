@@ -65,6 +65,11 @@ pub fn has_password(text: &str) -> bool {
         .is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password"))
 }
 
+/// Whether a URL of Spark Connect, `sc://host:port/;name=value;…`, carries the token that logs in.
+pub fn has_token(text: &str) -> bool {
+    text.starts_with("sc://") && text.split(';').any(|parameter| parameter.starts_with("token="))
+}
+
 impl PostgresUrl {
     fn parse(text: &str) -> Result<Self> {
         // The parser's own message could repeat the URL, password included.
@@ -182,6 +187,13 @@ mod tests {
         assert!(has_password("postgres://u:secret@h/db"));
         assert!(has_password("postgres://u@h/db?password=secret"));
         assert!(!has_password("postgres://u@h/db?sslmode=require"));
+    }
+
+    #[test]
+    fn tokens_in_urls_of_spark_connect_are_seen() {
+        assert!(has_token("sc://h:15002/;use_ssl=true;token=secret"));
+        assert!(!has_token("sc://token=h:15002/;use_ssl=true"));
+        assert!(!has_token("https://h/;token=other"));
     }
 
     #[test]

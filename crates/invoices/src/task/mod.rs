@@ -121,10 +121,16 @@ fn refuse_secrets_in_flags(matches: &clap::ArgMatches) -> Result<()> {
     for id in matches.ids() {
         let from_flag = matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
         let Ok(Some(values)) = matches.try_get_raw(id.as_str()) else { continue };
-        for value in values {
-            if from_flag && crate::source::url::has_password(&value.to_string_lossy()) {
+        let flag = id.as_str().replace('_', "-");
+        for value in values.filter(|_| from_flag).map(|value| value.to_string_lossy()) {
+            if crate::source::url::has_password(&value) {
                 return Err(Error::usage(format!(
-                    "--{id} holds a password that every user of this machine could read; put it into PGPASSWORD, or the whole URL into the environment"
+                    "--{flag} holds a password that every user of this machine could read; put it into PGPASSWORD, or the whole URL into the environment"
+                )));
+            }
+            if crate::source::url::has_token(&value) {
+                return Err(Error::usage(format!(
+                    "--{flag} holds a token that every user of this machine could read; put the whole URL into the environment"
                 )));
             }
         }
