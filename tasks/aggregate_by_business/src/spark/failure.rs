@@ -84,7 +84,7 @@ impl Failures {
     }
 
     /// The cluster is there, the object is not, as far as the cluster sees.
-    pub fn unreadable(&self, place: &str, said: &str) -> Error {
+    fn unreadable(&self, place: &str, said: &str) -> Error {
         let remote = &self.remote;
         Error::config(format!(
             "Spark at {remote} cannot read {place}; check that --spark-lake is the lake's URL as the cluster sees it, and that the cluster has the store's connector and the right to read: {said}"
