@@ -19,7 +19,7 @@ IMAGE = os.environ.get("INVOICE_TASKS_IMAGE", "invoice-platform/tasks:dev")
 NETWORK = os.environ.get("INVOICE_TASKS_NETWORK", "invoice-platform_tasks")
 NAMESPACE = os.environ.get("INVOICE_TASKS_NAMESPACE", "invoice-platform")
 LAKE_URL = os.environ.get("LAKE_URL", "s3://de-challenge")
-# Steps after a run, none by default: `publish` makes versions of the Delta tables.
+# Steps after a run, none by default: `publish` makes versions of the Delta tables, `register` tells a catalog.
 AFTERWARDS = [step for step in os.environ.get("INVOICE_AFTERWARDS", "").split(",") if step]
 SOURCE_POOL = "source"
 # The pause before the second try; each later one is twice as long.
@@ -28,6 +28,9 @@ TRY_AGAIN = 75
 
 # What all tasks see; logs as text, because people read them in Airflow's pages.
 ENVIRONMENT = {"LAKE_URL": LAKE_URL, "LOG_FORMAT": "text"}
+# The catalog and its database, for the step `register`.
+CATALOG = {"CATALOG_URL": os.environ.get("CATALOG_URL"), "DATABASE": os.environ.get("CATALOG_DATABASE")}
+ENVIRONMENT |= {name: value for name, value in CATALOG.items() if value}
 
 # One task of one run, and its try: what an earlier try has left running is found by them.
 TASK_LABEL = "invoice-platform.task"
