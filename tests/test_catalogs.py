@@ -1,7 +1,10 @@
 """The lake in a Hive metastore and in AWS Glue, and what Trino answers from there."""
 
+import contextlib
+import json
 from collections.abc import Iterator
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -75,8 +78,9 @@ def trino(minio: Minio, metastore: Metastore, moto: Moto) -> Iterator[Trino]:
         "hive.metastore.glue.endpoint-url": moto.url,
         "hive.metastore.glue.aws-access-key": "test",
         "hive.metastore.glue.aws-secret-key": "test",
-        # moto gives every segment all partitions.
+        # moto gives every segment all partitions, and knows no statistics of them.
         "hive.metastore.glue.partitions-segments": "1",
+        "hive.table-statistics-enabled": "false",
     }
     with Trino(minio, {"hive": {"hive.metastore.uri": metastore.url}, "glue": glue}) as server:
         yield server
@@ -173,12 +177,14 @@ def test_months_that_come_and_go_and_other_cuts_are_followed(
 
 
 def test_somebody_elses_table_is_refused_and_stays(
-    lake: Bucket, metastore: Metastore, moto: Moto, trino: Trino
+    lake: Bucket, bucket: Bucket, metastore: Metastore, moto: Moto, trino: Trino
 ) -> None:
     register(lake, "glue", "theirs", moto)
     moto.client("glue").update_table(DatabaseName="theirs", TableInput={"Name": "invoices"})
     trino.sql("create schema hive.theirs")
-    trino.sql("create table hive.theirs.invoices (a bigint)")
+    trino.sql(
+        f"create table hive.theirs.invoices (a bigint) with (external_location = '{bucket.url}/theirs')"
+    )
     for catalog in (metastore.url, "glue"):
         done = register(lake, catalog, "theirs", moto, check=False)
         assert done.exit_code == 65, done.stderr
@@ -239,9 +245,44 @@ def test_a_catalog_that_is_away_is_asked_again_later(lake: Bucket) -> None:
     assert "AWS Glue does not answer" in done.stderr
 
 
-def test_what_only_a_person_can_change_is_said_in_one_sentence(
-    lake: Bucket, tmp_path: Path, minio: Minio
-) -> None:
+@contextlib.contextmanager
+def glue_that_refuses(kind: str) -> Iterator[tuple[str, list[str]]]:
+    """Serve a Glue that refuses everything; give its address and what it was asked."""
+    asked: list[str] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.headers["X-Amz-Target"])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps({"__type": kind, "Message": "no"}).encode()
+            self.send_response(400)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+
+
+def test_glue_is_asked_again_when_it_is_busy_and_not_when_it_denies(lake: Bucket) -> None:
+    for kind, exit_code, is_repeated in (
+        ("ThrottlingException", 75, True),
+        ("AccessDeniedException", 78, False),
+    ):
+        with glue_that_refuses(kind) as (url, asked):
+            env = {"AWS_ENDPOINT_URL_GLUE": url, "AWS_RETRY_SECONDS": "1"}
+            done = register(lake, "glue", "finance", env=env, check=False)
+        assert (done.exit_code, set(asked)) == (exit_code, {"AWSGlue.GetDatabase"}), done.stderr
+        assert (len(asked) > 1) == is_repeated
+        assert f"AWS Glue refuses GetDatabase with 400 {kind}: no" in done.stderr
+
+
+def test_what_only_a_person_can_change_is_said_in_one_sentence(lake: Bucket, minio: Minio) -> None:
     done = register(lake, f"thrift://127.0.0.1:{minio.port}", "finance", check=False)
     assert (done.exit_code, done.stdout.count("\n")) == (78, 1), done.stderr
     assert "is no Hive metastore" in done.stderr

@@ -19,7 +19,8 @@ IMAGE = os.environ.get("INVOICE_TASKS_IMAGE", "invoice-platform/tasks:dev")
 NETWORK = os.environ.get("INVOICE_TASKS_NETWORK", "invoice-platform_tasks")
 NAMESPACE = os.environ.get("INVOICE_TASKS_NAMESPACE", "invoice-platform")
 LAKE_URL = os.environ.get("LAKE_URL", "s3://de-challenge")
-# Steps after a run, none by default: `publish` makes versions of the Delta tables, `register` tells a catalog.
+# Steps after a run, none by default: `publish` makes versions of the Delta tables, `register` tells
+# a catalog.
 AFTERWARDS = [step for step in os.environ.get("INVOICE_AFTERWARDS", "").split(",") if step]
 SOURCE_POOL = "source"
 # The pause before the second try; each later one is twice as long.

