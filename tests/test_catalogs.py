@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 
 import pytest
@@ -282,8 +283,20 @@ def test_glue_is_asked_again_when_it_is_busy_and_not_when_it_denies(lake: Bucket
         assert f"AWS Glue refuses GetDatabase with 400 {kind}: no" in done.stderr
 
 
-def test_what_only_a_person_can_change_is_said_in_one_sentence(lake: Bucket, minio: Minio) -> None:
-    done = register(lake, f"thrift://127.0.0.1:{minio.port}", "finance", check=False)
+class WebServer(StreamRequestHandler):
+    """Answers whatever it is told."""
+
+    def handle(self) -> None:
+        """Answer before the request has ended."""
+        self.request.recv(1)
+        self.wfile.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def test_what_only_a_person_can_change_is_said_in_one_sentence(lake: Bucket) -> None:
+    with ThreadingTCPServer(("127.0.0.1", 0), WebServer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        done = register(lake, f"thrift://127.0.0.1:{server.server_address[1]}", "finance", check=False)
+        server.shutdown()
     assert (done.exit_code, done.stdout.count("\n")) == (78, 1), done.stderr
     assert "is no Hive metastore" in done.stderr
     for wrong, said in (("hive", "use thrift://host:9083 or glue"), ("http://host", "is no catalog")):

@@ -25,7 +25,7 @@ class Metastore(Server):
 
     def __init__(self, minio: Minio) -> None:
         """Write its settings and start it, empty."""
-        super().__init__("metastore", signal.SIGTERM)
+        super().__init__("metastore", signal.SIGKILL)
         self.libs = tools_folder() / "hive" / "libs"
         if not self.libs.exists():
             raise RuntimeError("no Hive metastore is installed: run scripts/setup.sh test")
@@ -75,7 +75,7 @@ class Trino(Server):
 
     def __init__(self, minio: Minio, metastores: dict[str, dict[str, str]]) -> None:
         """Write its settings and start it; `metastores` are those of its catalogs, by their names."""
-        super().__init__("trino", signal.SIGTERM)
+        super().__init__("trino", signal.SIGKILL)
         found = sorted(tools_folder().glob("trino-*[0-9]"))
         if not found:
             raise RuntimeError("Trino isn't installed: run scripts/setup.sh test")

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 use volo_thrift::codec::default::DefaultMakeCodec;
-use volo_thrift::{ClientError, MaybeException};
+use volo_thrift::{ApplicationExceptionKind, ClientError, MaybeException};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The metastore looks at the folder of every partition that it is given: on S3, some requests each.
@@ -64,6 +64,11 @@ impl Hive {
             Ok(Err(ClientError::Transport(error))) => {
                 tracing::debug!("{error}");
                 Err(Error::retry(format!("the Hive metastore {place} has ended the connection")))
+            }
+            Ok(Err(ClientError::Application(error)))
+                if error.kind() != ApplicationExceptionKind::UNKNOWN_METHOD =>
+            {
+                Err(Error::retry(format!("the Hive metastore {place} has failed inside")).because(error))
             }
             Ok(Err(error)) => {
                 let sentence = format!(
