@@ -299,6 +299,7 @@ def test_what_only_a_person_can_change_is_said_in_one_sentence(lake: Bucket) -> 
         server.shutdown()
     assert (done.exit_code, done.stdout.count("\n")) == (78, 1), done.stderr
     assert "is no Hive metastore" in done.stderr
+    assert "RpcInfo" not in done.stderr
     for wrong, said in (("hive", "use thrift://host:9083 or glue"), ("http://host", "is no catalog")):
         done = register(lake, wrong, "finance", check=False)
         assert done.exit_code == 2

@@ -10,6 +10,7 @@ use hive_metastore::{
 use invoices::{Error, Result};
 use pilota::FastStr;
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 use volo_thrift::codec::default::DefaultMakeCodec;
@@ -62,19 +63,20 @@ impl Hive {
             Ok(Ok(MaybeException::Ok(answer))) => Ok(Ok(answer)),
             Ok(Ok(MaybeException::Exception(exception))) => Ok(Err(exception.into())),
             Ok(Err(ClientError::Transport(error))) => {
-                tracing::debug!("{error}");
-                Err(Error::retry(format!("the Hive metastore {place} has ended the connection")))
+                let sentence = format!("the connection to the Hive metastore {place} has ended");
+                Err(Error::retry(sentence).because(said(&error)))
             }
             Ok(Err(ClientError::Application(error)))
                 if error.kind() != ApplicationExceptionKind::UNKNOWN_METHOD =>
             {
-                Err(Error::retry(format!("the Hive metastore {place} has failed inside")).because(error))
+                Err(Error::retry(format!("the Hive metastore {place} has failed inside"))
+                    .because(said(&error)))
             }
             Ok(Err(error)) => {
                 let sentence = format!(
                     "what answers at {place} is no Hive metastore that speaks plain Thrift; check --catalog"
                 );
-                Err(Error::config(sentence).because(error))
+                Err(Error::config(sentence).because(said(&error)))
             }
             Err(_) => {
                 let seconds = CALL_TIMEOUT.as_secs();
@@ -86,6 +88,13 @@ impl Hive {
     fn refused(&self, what: &str, refusal: Refusal) -> Error {
         refusal.into_error(&format!("the Hive metastore {} cannot {what}", self.place))
     }
+}
+
+/// The client adds all that it knows of a call to what it says.
+fn said(error: &impl Display) -> String {
+    let text = error.to_string();
+    let end = [", cx: ", ", rpc_info: "].iter().filter_map(|sign| text.find(sign)).min();
+    text[..end.unwrap_or(text.len())].to_owned()
 }
 
 /// The first of a host's addresses that takes a connection.
@@ -188,5 +197,20 @@ impl Catalog for Hive {
             Ok(_) | Err(Refusal::Missing(_)) => Ok(()),
             Err(refusal) => Err(self.refused(&format!("remove partitions of {table}"), refusal)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_client_knows_of_a_call_is_no_part_of_a_sentence() {
+        assert_eq!(
+            said(&"invalid version: first byte: 72, cx: ClientContext(RpcCx {})"),
+            "invalid version: first byte: 72"
+        );
+        assert_eq!(said(&"an unexpected end of file, rpc_info: RpcInfo {}"), "an unexpected end of file");
+        assert_eq!(said(&"connection reset"), "connection reset");
     }
 }
