@@ -3,7 +3,7 @@
 # a second run takes well under a second and asks no package registry.
 #
 #   scripts/setup.sh build   what `cargo build` needs
-#   scripts/setup.sh test    build, and the servers, peers and readers of the tests (Kafka and DynamoDB Local by Maven)
+#   scripts/setup.sh test    build, and the servers, peers and readers of the tests (Kafka, Hive, Trino and others by Maven)
 #   scripts/setup.sh deny    build, and cargo-deny
 #   scripts/setup.sh bench   test, and GNU time, the JDBC driver and the Kafka source for the PySpark peers
 set -euo pipefail
@@ -19,6 +19,7 @@ CARGO_DENY_VERSION=0.20.2
 COMPOSE_VERSION=v2.40.3
 DEBEZIUM_VERSION=3.7.0.Final
 DELTA_SPARK_VERSION=4.4.0
+TRINO_VERSION=476
 UPLOT_VERSION=1.6.32
 UPLOT_SHA256=4b8a8191e425658e3ea8c8c1314b0fc679c861ee3a1af2b20c7b16ba50b5133d
 mkdir -p "$TOOLS/bin"
@@ -262,6 +263,37 @@ delta_spark() {
     mv "$home.part" "$home"
 }
 
+hive_metastore() {
+    local home="$TOOLS/hive" wanted
+    wanted=$(sha256sum <scripts/hive/pom.xml)
+    [ "$(cat "$home/.version" 2>/dev/null)" != "$wanted" ] || return 0
+    have mvn || apt_install maven
+    say "fetching a Hive metastore with Maven"
+    rm -rf "$home"
+    mvn --quiet --batch-mode -Dstyle.color=never --file scripts/hive/pom.xml dependency:copy-dependencies \
+        "-DoutputDirectory=$home/libs" >&2
+    echo "$wanted" >"$home/.version"
+}
+
+# Trino's core and, of its connectors, Hive's alone; its Java is in the tests' Python packages.
+trino() {
+    local home="$TOOLS/trino-$TRINO_VERSION" artifact
+    [ ! -d "$home" ] || return 0
+    have mvn || apt_install maven
+    say "fetching Trino $TRINO_VERSION with Maven"
+    rm -rf "$home.part"
+    mkdir -p "$home.part/plugin"
+    for artifact in trino-server-core:$TRINO_VERSION:tar.gz trino-hive:$TRINO_VERSION:zip; do
+        mvn --quiet --batch-mode -Dstyle.color=never dependency:copy "-DoutputDirectory=$home.part" \
+            "-Dartifact=io.trino:$artifact" >&2
+    done
+    tar -xzf "$home.part/trino-server-core-$TRINO_VERSION.tar.gz" -C "$home.part" --strip-components=1 \
+        --wildcards '*/lib'
+    python3 -m zipfile -e "$home.part/trino-hive-$TRINO_VERSION.zip" "$home.part/plugin"
+    rm "$home.part"/*.tar.gz "$home.part"/*.zip
+    mv "$home.part" "$home"
+}
+
 for_build() {
     build_packages
     rust
@@ -278,6 +310,8 @@ for_test() {
     kafka
     dynamodb
     delta_spark
+    hive_metastore
+    trino
 }
 
 for_bench() {

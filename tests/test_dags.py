@@ -120,6 +120,19 @@ def test_the_spark_cluster_is_a_fact_of_the_deployment(loaded: dict, tmp_path: P
         assert tasks["aggregate_by_business"]["command"] == without["command"]
 
 
+def test_the_step_that_registers_knows_its_catalog(tmp_path: Path) -> None:
+    catalog = {"CATALOG_URL": "thrift://metastore:9083", "CATALOG_DATABASE": "finance"}
+    loaded = load(tmp_path, INVOICE_AFTERWARDS="publish,register", **catalog)
+    for dag in ("dag_invoice_by_business", "dag_invoice_backfill"):
+        tasks = loaded["dags"][dag]["tasks"]
+        assert tasks["publish_tables"]["downstream"] == ["register_tables"]
+        assert tasks["register_tables"]["downstream"] == []
+    register = loaded["rendered"]["scheduled for 2026-01-31"]["register_tables"]
+    assert register["command"] == ["query_lake", "register"]
+    assert register["environment"]["CATALOG_URL"] == "thrift://metastore:9083"
+    assert register["environment"]["DATABASE"] == "finance"
+
+
 def test_rendered_commands_per_date(loaded: dict) -> None:
     check_snapshot("docker_tasks.json", loaded["rendered"])
 

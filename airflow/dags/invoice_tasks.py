@@ -19,12 +19,8 @@ IMAGE = os.environ.get("INVOICE_TASKS_IMAGE", "invoice-platform/tasks:dev")
 NETWORK = os.environ.get("INVOICE_TASKS_NETWORK", "invoice-platform_tasks")
 NAMESPACE = os.environ.get("INVOICE_TASKS_NAMESPACE", "invoice-platform")
 LAKE_URL = os.environ.get("LAKE_URL", "s3://de-challenge")
-# The Spark cluster of the engine `spark`, if there is one; a URL with a token belongs into a secret instead.
-SPARK = {
-    "SPARK_REMOTE": os.environ.get("INVOICE_SPARK_REMOTE", ""),
-    "SPARK_LAKE_URL": os.environ.get("INVOICE_SPARK_LAKE_URL", ""),
-}
-# Steps after a run, none by default: `publish` makes versions of the Delta tables.
+# Steps after a run, none by default: `publish` makes versions of the Delta tables, `register` tells
+# a catalog.
 AFTERWARDS = [step for step in os.environ.get("INVOICE_AFTERWARDS", "").split(",") if step]
 SOURCE_POOL = "source"
 # The pause before the second try; each later one is twice as long.
@@ -32,7 +28,16 @@ RETRY_SECONDS = int(os.environ.get("INVOICE_TASKS_RETRY_SECONDS", "30"))
 TRY_AGAIN = 75
 
 # What all tasks see; logs as text, because people read them in Airflow's pages.
-ENVIRONMENT = {"LAKE_URL": LAKE_URL, "LOG_FORMAT": "text"} | {name: url for name, url in SPARK.items() if url}
+# What else the deployment has: the Spark cluster of the engine `spark` (a URL with a token belongs into a
+# secret instead), the catalog of the step `register` and its database.
+DEPLOYMENT = {
+    "SPARK_REMOTE": os.environ.get("INVOICE_SPARK_REMOTE"),
+    "SPARK_LAKE_URL": os.environ.get("INVOICE_SPARK_LAKE_URL"),
+    "CATALOG_URL": os.environ.get("CATALOG_URL"),
+    "DATABASE": os.environ.get("CATALOG_DATABASE"),
+}
+ENVIRONMENT = {"LAKE_URL": LAKE_URL, "LOG_FORMAT": "text"}
+ENVIRONMENT |= {name: value for name, value in DEPLOYMENT.items() if value}
 
 # One task of one run, and its try: what an earlier try has left running is found by them.
 TASK_LABEL = "invoice-platform.task"

@@ -4,7 +4,7 @@
 //! * [`money`], [`month`], [`invoice`], [`fingerprint`], [`parquet`] decide; they know no I/O and no clock.
 //! * [`source`] reads the transactional database: where it is, what the table looks like,
 //!   what each month's invoices add up to.
-//! * [`lake`] is the object store: names, atomic puts, commit records.
+//! * [`lake`] is the object store: names, atomic puts, commit records; [`aws`] Amazon's services beside it.
 //! * [`task`] is the contract of every executable: flags, logs, progress, result line, exit code.
 //!
 //! Architecture invariant: nothing here knows ConnectorX, Polars, Kafka or Redis. A heavy client
@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod aws;
 pub mod error;
 pub mod fingerprint;
 pub mod invoice;

@@ -1,5 +1,6 @@
 //! Flags and help of `query_lake`.
 
+use crate::catalog::Target;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use invoices::task::{CommonArgs, TaskArgs};
 use invoices::{Error, Result};
@@ -25,6 +26,9 @@ Examples:
     query_lake lint --lake s3://de-challenge
   The same objects as Delta tables below delta/, for readers that need one state of all partitions:
     query_lake publish --lake s3://de-challenge --keep-days 30
+  Tables and partitions in a Hive metastore or in AWS Glue, for Trino, Athena and others:
+    query_lake register --lake s3://de-challenge --catalog thrift://metastore:9083 --database finance
+    query_lake register --lake s3://de-challenge --catalog glue
 
 Tables: invoices, invoice_by_business, business_last_n_months, and every --with. A query sees what the
 commit records say, whatever is being written. Data goes to stdout and the result line to stderr; with
@@ -95,7 +99,7 @@ impl TaskArgs for Args {
     fn data_on_stdout(&self) -> bool {
         match &self.command {
             Some(Command::Ddl(_)) => true,
-            Some(Command::Lint | Command::Publish(_)) => false,
+            Some(Command::Lint | Command::Publish(_) | Command::Register(_)) => false,
             None => self.output.is_none(),
         }
     }
@@ -109,6 +113,8 @@ pub enum Command {
     Lint,
     /// Publishes the lake's tables as Delta tables too: one state of all partitions, and earlier ones
     Publish(PublishArgs),
+    /// Registers the lake's tables and partitions in a catalog, and removes partitions that are gone
+    Register(RegisterArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -116,6 +122,17 @@ pub struct PublishArgs {
     /// How long files of earlier versions are kept, for readers that travel back in time
     #[arg(long, env = "KEEP_DAYS", default_value_t = 30, value_name = "DAYS")]
     pub keep_days: u16,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct RegisterArgs {
+    /// thrift://host:9083 for a Hive metastore, or glue (standard AWS_* environment variables)
+    #[arg(long, env = "CATALOG_URL", value_parser = Target::parse, value_name = "URL")]
+    pub catalog: Target,
+
+    /// Database that the tables belong to; it is made if it is missing
+    #[arg(long, env = "DATABASE", default_value = "lake", value_parser = parse_database, value_name = "NAME")]
+    pub database: String,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -182,6 +199,15 @@ impl Args {
             Error::usage("--lake or LAKE_URL is missing; use s3://bucket/prefix or file:///absolute/folder")
         })
     }
+}
+
+/// Catalogs know names in lower case only, and some engines no other signs.
+fn parse_database(text: &str) -> Result<String, String> {
+    let is_known = |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '_';
+    if text.is_empty() || text.len() > 128 || !text.chars().all(is_known) {
+        return Err(format!("{text:?} is no database; use lower-case letters, digits and _"));
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! * [`sources`]: files, mails and databases as tables.
 //! * [`functions`], [`nested`]: SQL functions beside Polars' own; [`errors`]: Polars' errors in one sentence.
 //! * [`output`]: tables, CSV, JSON lines and Parquet, published when the query has ended.
-//! * [`ddl`], [`lint`]: the lake for other engines; [`delta`]: the same as Delta tables.
+//! * [`ddl`], [`lint`]: the lake for other engines; [`delta`]: the same as Delta tables; [`catalog`]: in catalogs.
 //!
 //! Architecture invariant: nothing here changes a table of the lake; Delta tables are other names. A query reads committed objects,
 //! each by its ETag, or fails.
@@ -16,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod args;
+mod catalog;
 mod ddl;
 mod delta;
 mod errors;
@@ -53,6 +54,9 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
         Some(Command::Lint) => task.block_on(lint::run(&open_existing(args.lake_url()?)?)),
         Some(Command::Publish(options)) => {
             task.block_on(delta::publish(&open_existing(args.lake_url()?)?, options, &task.program()))
+        }
+        Some(Command::Register(options)) => {
+            task.block_on(catalog::register(&open_existing(args.lake_url()?)?, options))
         }
         None => query(args, task),
     }

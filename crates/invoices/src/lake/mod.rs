@@ -112,7 +112,7 @@ impl Lake {
         let retry = RetryConfig {
             backoff: BackoffConfig::default(),
             max_retries: MAX_RETRIES,
-            retry_timeout: seconds_from_env("AWS_RETRY_SECONDS").unwrap_or(RETRY_TIMEOUT),
+            retry_timeout: retry_timeout(),
         };
         let store = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
@@ -376,13 +376,18 @@ fn is_denied(error: &object_store::Error, text: &str) -> bool {
 
 /// Without credentials in the environment the client asks the machine's own metadata service, which
 /// only exists in the cloud.
-fn lacks_credentials(text: &str) -> bool {
+pub(crate) fn lacks_credentials(text: &str) -> bool {
     text.contains("169.254.169.254") || text.contains("InstanceMetadata")
 }
 
 fn described(path: &str, meta: &object_store::ObjectMeta) -> Object {
     let etag = meta.e_tag.clone().unwrap_or_default();
     Object { path: path.to_owned(), size: meta.size, etag: etag.trim_matches('"').to_owned() }
+}
+
+/// How long one request to Amazon is tried again: AWS_RETRY_SECONDS, or half a minute.
+pub fn retry_timeout() -> Duration {
+    seconds_from_env("AWS_RETRY_SECONDS").unwrap_or(RETRY_TIMEOUT)
 }
 
 fn seconds_from_env(name: &str) -> Option<Duration> {

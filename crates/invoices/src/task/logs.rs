@@ -25,7 +25,9 @@ impl Format {
 /// Starts logging for the process; `RUST_LOG` chooses levels, `info` by default.
 pub fn start(task: &'static str, format: Format) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new("info,r2d2=off,postgres=warn,tokio_postgres=warn,object_store=warn,polars=warn")
+        EnvFilter::new(
+            "info,r2d2=off,postgres=warn,tokio_postgres=warn,object_store=warn,polars=warn,volo_thrift=off",
+        )
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if format.is_json() {

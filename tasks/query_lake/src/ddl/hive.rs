@@ -40,7 +40,7 @@ fn spark_type_name(column_type: ColumnType) -> String {
 }
 
 /// Hadoop's client for S3 is called s3a.
-fn hadoop(location: &str) -> String {
+pub fn hadoop(location: &str) -> String {
     location.strip_prefix("s3://").map_or_else(|| location.to_owned(), |rest| format!("s3a://{rest}"))
 }
 

@@ -17,6 +17,8 @@ use invoices::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+pub use hive::hadoop;
+
 /// A table to define.
 pub struct Definition {
     pub table: Table,
