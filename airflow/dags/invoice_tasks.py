@@ -27,7 +27,6 @@ SOURCE_POOL = "source"
 RETRY_SECONDS = int(os.environ.get("INVOICE_TASKS_RETRY_SECONDS", "30"))
 TRY_AGAIN = 75
 
-# What all tasks see; logs as text, because people read them in Airflow's pages.
 # What else the deployment has: the Spark cluster of the engine `spark` (a URL with a token belongs into a
 # secret instead), the catalog of the step `register` and its database.
 DEPLOYMENT = {
@@ -36,6 +35,7 @@ DEPLOYMENT = {
     "CATALOG_URL": os.environ.get("CATALOG_URL"),
     "DATABASE": os.environ.get("CATALOG_DATABASE"),
 }
+# What all tasks see; logs as text, because people read them in Airflow's pages.
 ENVIRONMENT = {"LAKE_URL": LAKE_URL, "LOG_FORMAT": "text"}
 ENVIRONMENT |= {name: value for name, value in DEPLOYMENT.items() if value}
 
