@@ -56,6 +56,17 @@ def test_missing_values(database: Database, tmp_path: Path, column: str) -> None
     assert_refused(query(database, tmp_path, "--table", "loose"), 65, column)
 
 
+def test_a_business_with_the_smallest_id_there_is_does_not_become_null(
+    database: Database, tmp_path: Path
+) -> None:
+    """Such an id stands for NULL on the way; it must be refused, not published as nobody's invoice."""
+    smallest = -(2**63)
+    database.sql("insert into customers values (%s, 'x')", smallest)
+    database.sql("insert into invoices values (1, '2026-01-05', %s, null, 5)", smallest)
+    assert_refused(query(database, tmp_path), 65, "row hashes differ")
+    assert not (tmp_path / "invoices").exists()
+
+
 def test_table_column_privilege_and_type(database: Database, tmp_path: Path) -> None:
     assert_refused(query(database, tmp_path, "--table", "public.nothing"), 78, "public.nothing", "--table")
     assert_refused(query(database, tmp_path, "--amount-column", "price"), 78, '"price"', "column")

@@ -50,26 +50,35 @@ class Transfers(threading.Thread):
                 one, other = n % (ACCOUNTS * MONTHS) + 1, (n * 31 + 11) % (ACCOUNTS * MONTHS) + 1
                 if one != other:
                     try:
-                        self.transfer(connection, one, other)
+                        is_whole = self.transfer(connection, one, other)
+                    except psycopg.errors.DeadlockDetected:
+                        is_whole = False
+                    if is_whole:
                         connection.commit()
                         self.count += 1
-                    except psycopg.errors.DeadlockDetected:
+                    else:
                         connection.rollback()
+                        self.seed += 1
                 else:
                     self.seed += 1
 
-    def transfer(self, connection: psycopg.Connection, one: int, other: int) -> None:
-        """Move 0.37 from one invoice to another, and the first into the next month."""
-        connection.execute(
+    def transfer(self, connection: psycopg.Connection, one: int, other: int) -> bool:
+        """Move 0.37 from one invoice to another, and the first into the next month.
+
+        False when half of it found no row: a statement that has waited for the other thread to replace an
+        invoice sees neither the old row nor the new one.
+        """
+        given = connection.execute(
             "update invoices set amount_usd = amount_usd + 0.37 where invoice_id = %s", (other,)
         )
-        connection.execute(
+        taken = connection.execute(
             """with gone as (delete from invoices where invoice_id = %s returning *)
                insert into invoices select invoice_id,
                  timestamp '2025-01-01' + (extract(month from issue_date)::int %% 12) * interval '1 month',
                  issuer_id, receiver_id, amount_usd - 0.37 from gone""",
             (one,),
         )
+        return given.rowcount == taken.rowcount == 1
 
 
 def test_balanced_transfers_never_show_a_torn_state(database: Database, tmp_path: Path) -> None:

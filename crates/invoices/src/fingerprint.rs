@@ -10,7 +10,8 @@ use crate::invoice::{Invoice, InvoiceColumns};
 use crate::money::{self, MoneyType};
 use serde::{Deserialize, Serialize};
 
-/// Stands for NULL in a business column, in SQL as well: no business has this id.
+/// Stands for NULL where businesses travel as plain numbers. One that really had this id would arrive as
+/// NULL, and its row's hash, in which NULL is no number, would differ from the source's.
 pub const NULL_BUSINESS: i64 = i64::MIN;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, Postgres' epoch.
@@ -92,8 +93,9 @@ impl FingerprintRecord {
 pub fn row_hash(invoice: Invoice, money: MoneyType) -> i64 {
     let mut hash = hash_int8(invoice.invoice_id, 0);
     hash = hash_int8(invoice.issue_date_us.wrapping_sub(POSTGRES_EPOCH_US), hash);
-    hash = hash_int8(invoice.issuer_id.unwrap_or(NULL_BUSINESS), hash);
-    hash = hash_int8(invoice.receiver_id.unwrap_or(NULL_BUSINESS), hash);
+    for business in [invoice.issuer_id, invoice.receiver_id] {
+        hash = business.map_or(!hash, |id| hash_int8(id, hash));
+    }
     // Postgres' numeric hash ignores the sign, so the sign goes into the seed.
     let seed = if invoice.amount < 0 { !hash } else { hash };
     hash_numeric(invoice.amount.unsigned_abs(), money.scale, seed) as i64
@@ -102,9 +104,7 @@ pub fn row_hash(invoice: Invoice, money: MoneyType) -> i64 {
 /// The SQL expression of [`row_hash`], given SQL for the five columns
 /// (bigint, timestamp, bigint, bigint, numeric).
 pub fn row_hash_sql(id: &str, date: &str, issuer: &str, receiver: &str, amount: &str) -> String {
-    let business = |column: &str, seed: &str| {
-        format!("hashint8extended(coalesce({column}, '{NULL_BUSINESS}'::int8), {seed})")
-    };
+    let business = |column: &str, seed: &str| format!("coalesce(hashint8extended({column}, {seed}), ~{seed})");
     let seed = format!("timestamp_hash_extended({date}, hashint8extended({id}, 0))");
     let parties = business(receiver, &business(issuer, &seed));
     format!("hash_numeric_extended({amount}, case when {amount} < 0 then ~{parties} else {parties} end)")
@@ -246,6 +246,8 @@ mod tests {
         assert_ne!(before, of(&[invoice(1, 700), invoice(2, 500)]));
         assert_eq!(before, of(&[invoice(2, 700), invoice(1, 500)]));
         assert_ne!(of(&[invoice(1, 5), invoice(2, -5)]), of(&[invoice(1, -5), invoice(2, 5)]));
+        let to = |receiver_id: Option<i64>| of(&[Invoice { receiver_id, ..invoice(1, 5) }]);
+        assert_ne!(to(None), to(Some(NULL_BUSINESS)));
     }
 
     /// Values printed by `select hashint8extended(42, 0)` and so on in Postgres 15.
