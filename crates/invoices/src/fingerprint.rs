@@ -104,7 +104,8 @@ pub fn row_hash(invoice: Invoice, money: MoneyType) -> i64 {
 /// The SQL expression of [`row_hash`], given SQL for the five columns
 /// (bigint, timestamp, bigint, bigint, numeric).
 pub fn row_hash_sql(id: &str, date: &str, issuer: &str, receiver: &str, amount: &str) -> String {
-    let business = |column: &str, seed: &str| format!("coalesce(hashint8extended({column}, {seed}), ~{seed})");
+    let business =
+        |column: &str, seed: &str| format!("coalesce(hashint8extended({column}, {seed}), ~{seed})");
     let seed = format!("timestamp_hash_extended({date}, hashint8extended({id}, 0))");
     let parties = business(receiver, &business(issuer, &seed));
     format!("hash_numeric_extended({amount}, case when {amount} < 0 then ~{parties} else {parties} end)")
