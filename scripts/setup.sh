@@ -237,14 +237,15 @@ spark_kafka() {
     echo "$wanted" >"$home/.version"
 }
 
-dynamodb() {
-    local home="$TOOLS/dynamodb" wanted
-    wanted=$(sha256sum <scripts/dynamodb/pom.xml)
+# The libraries that scripts/NAME/pom.xml names, into the tools folder NAME.
+maven_libraries() {
+    local name="$1" what="$2" home="$TOOLS/$1" wanted
+    wanted=$(sha256sum <"scripts/$name/pom.xml")
     [ "$(cat "$home/.version" 2>/dev/null)" != "$wanted" ] || return 0
     have mvn || apt_install maven
-    say "fetching DynamoDB Local with Maven"
+    say "fetching $what with Maven"
     rm -rf "$home"
-    mvn --quiet --batch-mode -Dstyle.color=never --file scripts/dynamodb/pom.xml dependency:copy-dependencies \
+    mvn --quiet --batch-mode -Dstyle.color=never --file "scripts/$name/pom.xml" dependency:copy-dependencies \
         "-DoutputDirectory=$home/libs" >&2
     echo "$wanted" >"$home/.version"
 }
@@ -261,18 +262,6 @@ delta_spark() {
             "-Dartifact=io.delta:$artifact:$DELTA_SPARK_VERSION" >&2
     done
     mv "$home.part" "$home"
-}
-
-hive_metastore() {
-    local home="$TOOLS/hive" wanted
-    wanted=$(sha256sum <scripts/hive/pom.xml)
-    [ "$(cat "$home/.version" 2>/dev/null)" != "$wanted" ] || return 0
-    have mvn || apt_install maven
-    say "fetching a Hive metastore with Maven"
-    rm -rf "$home"
-    mvn --quiet --batch-mode -Dstyle.color=never --file scripts/hive/pom.xml dependency:copy-dependencies \
-        "-DoutputDirectory=$home/libs" >&2
-    echo "$wanted" >"$home/.version"
 }
 
 # Trino's core and, of its connectors, Hive's alone; its Java is in the tests' Python packages.
@@ -308,9 +297,9 @@ for_test() {
     minio
     compose
     kafka
-    dynamodb
+    maven_libraries dynamodb "DynamoDB Local"
     delta_spark
-    hive_metastore
+    maven_libraries hive "a Hive metastore"
     trino
 }
 
