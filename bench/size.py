@@ -155,12 +155,12 @@ def main() -> None:
     sizes = []
     with ExitStack() as stack:
         server = stack.enter_context(Postgres(settings={"shared_buffers": "1GB", "max_wal_size": "16GB"}))
-        for rows in options.invoices:
+        for rows in sorted(options.invoices, reverse=True):
             say(f"filling {rows:,} invoices")
             database = fill(server, rows, options.businesses)
             sizes.append(measure(database, rows, options))
             database.drop()
-    print(report(sizes, options))
+    print(report(sizes[::-1], options))
 
 
 if __name__ == "__main__":
