@@ -41,14 +41,17 @@ unit_tests() {
     cargo test --release --workspace
 }
 
-# The stack's tests mostly wait, so the others run beside them; what they print follows at the end.
+# Tests that mostly wait, for the compose stack or for Java's servers, run beside the others; what they print
+# follows at the end.
+WAITING=(tests/test_stack*.py tests/test_catalogs.py tests/test_spark.py)
+
 end_to_end() {
-    step "end-to-end tests, the compose stack's beside the others"
+    step "end-to-end tests, those that mostly wait beside the others"
     local printed beside failed=0
     printed=$(mktemp)
-    pytest tests/test_stack*.py "$@" >"$printed" 2>&1 &
+    pytest "${WAITING[@]}" "$@" >"$printed" 2>&1 &
     beside=$!
-    pytest tests --ignore-glob='*/test_stack*.py' "$@" || failed=$?
+    pytest tests "${WAITING[@]/#/--ignore=}" "$@" || failed=$?
     wait "$beside" || failed=$?
     cat "$printed"
     rm -f "$printed"
