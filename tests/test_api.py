@@ -318,7 +318,7 @@ def test_one_load_however_many_wait_across_processes_too(source: Database, lake:
                 assert {answer.status for answer in answers} == {200}
                 assert len({answer.body for answer in answers}) == 1
             # A process may ask Redis just before the other's answer is there, and for the lease just after it
-            # is given back: a load more now and then. Without leases there would be forty, one in each process.
+            # is given back: a load more now and then. Without leases there would be forty.
             assert 20 <= one.metric("source_loads_total") + two.metric("source_loads_total") <= 23
 
 
