@@ -85,7 +85,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--months", type=int, default=24)
     parser.add_argument("--buckets", type=int, nargs="+", default=[0, 16], help="0: an object per month")
-    parser.add_argument("--business", type=int, default=4242)
+    parser.add_argument(
+        "--business", type=int, default=61302, help="trades every month; 4242 is missing in some"
+    )
     parser.add_argument("--runs", type=int, default=7)
     return parser.parse_args()
 
