@@ -28,10 +28,13 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 const SCHEME: &str = "hdfs";
 const STORE: &str = "query_lake";
 
-/// Polars asks for 64 KiB at an object's end, takes the footer from the end of whatever it is given, and asks
-/// again for one that is longer. The lake's footers are less than a 256th of their objects, or than 4 KiB.
+/// What Polars asks for first, at an object's end. It takes the footer from the end of whatever it is given, and
+/// asks again for one that is longer.
+const FOOTER_BYTES_ASKED: u64 = 64 << 10;
+
+/// The lake's footers are less than a 256th of their objects, or than 4 KiB.
 fn tail_bytes(object_bytes: u64) -> u64 {
-    (object_bytes / 256).clamp(4 << 10, 64 << 10)
+    (object_bytes / 256).clamp(4 << 10, FOOTER_BYTES_ASKED)
 }
 
 /// What was read of one table or source.
@@ -52,10 +55,11 @@ struct Entry {
 }
 
 impl Entry {
-    /// What a read of this range is answered with: less for the first one when it goes to the end.
+    /// What a read of this range is answered with: less for the first one when it is for the footer.
     fn answered(&self, range: Range<u64>) -> Range<u64> {
         let is_first = !self.is_read.swap(true, Ordering::Relaxed);
-        let is_footer = is_first && range.end == self.object.size;
+        let is_at_end = range.end == self.object.size && range.end - range.start <= FOOTER_BYTES_ASKED;
+        let is_footer = is_first && is_at_end;
         let tail = self.object.size.saturating_sub(tail_bytes(self.object.size));
         if is_footer { range.start.max(tail)..range.end } else { range }
     }
@@ -317,6 +321,13 @@ mod tests {
         // A footer that is longer than what was given is asked for again, and given whole.
         let whole = pinned.get_range(&path, 34_464..100_000).await.unwrap();
         assert_eq!(whole, content[34_464..]);
+    }
+
+    #[tokio::test]
+    async fn a_first_read_of_the_whole_object_is_given_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pinned, path, content) = pinned(&folder, 100_000).await;
+        assert_eq!(pinned.get_range(&path, 0..100_000).await.unwrap(), content);
     }
 
     #[tokio::test]

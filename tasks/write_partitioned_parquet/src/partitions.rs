@@ -10,7 +10,7 @@ use invoices::{Error, Result};
 use std::collections::BTreeMap;
 
 /// Size of a bucket's object: worth the request that fetches it, and little to read for one business.
-pub const OBJECT_BYTES_TARGET: u64 = 16 << 20;
+const OBJECT_BYTES_TARGET: u64 = 16 << 20;
 
 /// The rows of one object.
 #[derive(Debug)]
