@@ -9,7 +9,7 @@ source scripts/env.sh
 bold() { if [ -t 1 ]; then printf '\033[1m%s\033[0m\n' "$*"; else printf '%s\n' "$*"; fi; }
 
 if [ -z "${SKIP_BUILD:-}" ]; then
-    bold "Building (the first time takes a quarter of an hour or more, later runs seconds)"
+    bold "Building (the first time takes up to an hour, later runs seconds)"
     cargo build --release --workspace --all-targets
 fi
 PATH="$CARGO_TARGET_DIR/release:$PATH"

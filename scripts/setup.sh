@@ -46,12 +46,20 @@ python_is_new_enough() {
     have python3 && python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+# Debian has what protoc imports in a package of its own.
+protoc_works() {
+    have protoc || return 1
+    local probe="$TOOLS/any.proto"
+    printf 'syntax = "proto3";\nimport "google/protobuf/any.proto";\nmessage Probe { google.protobuf.Any any = 1; }\n' >"$probe"
+    protoc --proto_path="$TOOLS" --descriptor_set_out=/dev/null "$probe" 2>/dev/null
+}
+
 build_packages() {
     local missing=()
     { have cc && have c++ && have make; } || missing+=(build-essential)
     have cmake || missing+=(cmake)
-    # The Spark client makes its messages from their definitions.
-    have protoc || missing+=(protobuf-compiler)
+    # The Spark client makes its messages from their definitions, some of which are protoc's own.
+    protoc_works || missing+=(protobuf-compiler libprotobuf-dev)
     have perl || missing+=(perl)
     have pkg-config || missing+=(pkg-config)
     have curl || missing+=(curl ca-certificates)
@@ -59,6 +67,10 @@ build_packages() {
     python_is_new_enough || missing+=(python3 python3-venv)
     { have pkg-config && pkg-config --exists openssl; } || missing+=(libssl-dev)
     [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+    protoc_works || {
+        say "protoc does not find google/protobuf/any.proto; please install what Debian calls libprotobuf-dev"
+        exit 78
+    }
 }
 
 rust() {
