@@ -2,6 +2,9 @@
 //!
 //! Polars, the database drivers and the Kafka client are in the image once instead of once per task.
 
+mod reference;
+
+use clap::{Command, CommandFactory};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,6 +17,11 @@ macro_rules! tasks {
                 return Some(invoices::task::run::<$task::Args>(stringify!($task), $task::run));
             })+
             None
+        }
+
+        /// What each task's command line says of itself.
+        fn commands() -> Vec<(&'static str, Command)> {
+            vec![$($(#[$condition])? (stringify!($task), $task::Args::command())),+]
         }
     };
 }
@@ -37,12 +45,28 @@ fn main() -> ExitCode {
     if let Some(code) = run(&name) {
         return code;
     }
-    if words.next().as_deref() == Some("--list") {
-        println!("{}", NAMES.join("\n"));
-        return ExitCode::SUCCESS;
+    match (words.next().as_deref(), words.next()) {
+        (Some("--list"), None) => {
+            println!("{}", NAMES.join("\n"));
+            return ExitCode::SUCCESS;
+        }
+        (Some("--reference"), Some(folder)) => return write_reference(Path::new(&folder)),
+        _ => {}
     }
     eprintln!("this executable is called by a task's name: link it as {}", NAMES.join(", "));
     ExitCode::from(2)
+}
+
+/// Writes the book's pages of flags and variables; a test compares them with the committed ones.
+fn write_reference(folder: &Path) -> ExitCode {
+    for (name, page) in reference::pages(&commands()) {
+        let path = folder.join(name);
+        if let Err(error) = std::fs::write(&path, page) {
+            eprintln!("{} can't be written: {error}", path.display());
+            return ExitCode::from(78);
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 #[cfg(test)]
