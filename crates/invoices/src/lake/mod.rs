@@ -95,8 +95,7 @@ impl Lake {
             .map_err(|error| Error::config(format!("cannot make the lake folder {url}")).because(error))?;
         let store = LocalFileSystem::new_with_prefix(&folder)
             .map_err(|error| Error::config(format!("cannot open the lake folder {url}")).because(error))?
-            .with_automatic_cleanup(true)
-            .with_fsync(true);
+            .with_automatic_cleanup(true);
         Ok(Self { store: Arc::new(store), url: url.trim_end_matches('/').into(), is_local: true })
     }
 
