@@ -20,8 +20,6 @@ COMPOSE_VERSION=v2.40.3
 DEBEZIUM_VERSION=3.7.0.Final
 DELTA_SPARK_VERSION=4.4.0
 TRINO_VERSION=476
-UPLOT_VERSION=1.6.32
-UPLOT_SHA256=4b8a8191e425658e3ea8c8c1314b0fc679c861ee3a1af2b20c7b16ba50b5133d
 mkdir -p "$TOOLS/bin"
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -85,21 +83,6 @@ rust() {
         rm "$script"
     fi
     { have cargo-fmt && have cargo-clippy; } || rustup component add rustfmt clippy
-}
-
-# The console's chart library, which the build of invoice_api copies into the binary.
-uplot() {
-    local folder="$TOOLS/npm/uplot-$UPLOT_VERSION" scratch
-    [ ! -d "$folder" ] || return 0
-    have npm || apt_install npm
-    say "fetching the chart library uPlot $UPLOT_VERSION"
-    mkdir -p "$TOOLS/npm"
-    scratch=$(mktemp -d "$TOOLS/npm/unpacking.XXXXXX")
-    (cd "$scratch" && npm pack --silent "uplot@$UPLOT_VERSION" >/dev/null)
-    echo "$UPLOT_SHA256  $scratch/uplot-$UPLOT_VERSION.tgz" | sha256sum --check --quiet
-    tar -xzf "$scratch/uplot-$UPLOT_VERSION.tgz" -C "$scratch"
-    mv -T "$scratch/package" "$folder"
-    rm -rf "$scratch"
 }
 
 # Debian's server package starts a cluster on port 5432 unless it is told not to;
@@ -298,7 +281,6 @@ trino() {
 for_build() {
     build_packages
     rust
-    uplot
 }
 
 for_test() {

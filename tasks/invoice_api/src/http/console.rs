@@ -24,9 +24,9 @@ const FILES: [(&str, &str, &str); 9] = [
     ("business.js", SCRIPT, include_str!("../console/business.js")),
     ("pipeline.js", SCRIPT, include_str!("../console/pipeline.js")),
     ("console.css", STYLE, include_str!("../console/console.css")),
-    ("uplot.css", STYLE, include_str!(concat!(env!("OUT_DIR"), "/uplot.css"))),
+    ("uplot.css", STYLE, include_str!("../console/vendor/uplot/uPlot.min.css")),
 ];
-const CHARTS: &str = include_str!(concat!(env!("OUT_DIR"), "/uplot.js"));
+const CHARTS: &str = include_str!("../console/vendor/uplot/uPlot.iife.min.js");
 
 pub async fn index() -> Response {
     respond(HTML, include_str!("../console/index.html"))
@@ -54,4 +54,20 @@ fn respond(kind: &'static str, content: &'static str) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn the_chart_library_is_the_one_that_its_readme_names() {
+        let readme = include_str!("../console/vendor/uplot/README.md");
+        let style = FILES.iter().find(|(name, _, _)| *name == "uplot.css").map_or("", |file| file.2);
+        for (name, content) in [("uPlot.iife.min.js", CHARTS), ("uPlot.min.css", style)] {
+            let sum: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(readme.contains(&format!("| `{name}` | `{sum}` |")), "{name} has the sum {sum}");
+        }
+    }
 }
