@@ -52,11 +52,13 @@ base() {
 lend_network() {
     local bundle=/etc/ssl/certs/ca-certificates.crt
     cp "$bundle" "$1$bundle"
+    # And where the package of authorities, when it is configured again, does not write.
+    cp "$bundle" "$1/lent-authorities.crt"
     ! compgen -G '/usr/local/share/ca-certificates/*.crt' >/dev/null ||
         cp /usr/local/share/ca-certificates/*.crt "$1/usr/local/share/ca-certificates/"
     cp /etc/resolv.conf /etc/hosts "$1/etc/"
     env | grep -E '^([a-zA-Z_]*_proxy|[A-Z_]*_PROXY|SSL_CERT_[A-Z]+|[A-Z]+_CA_BUNDLE|GIT_SSL_CAINFO|PIP_CERT|CARGO_HTTP_[A-Z]+|RUSTUP_[A-Z_]+)=' |
-        grep -v '^RUSTUP_HOME=' >"$1/lent.env" || true
+        grep -v '^RUSTUP_HOME=' | sed "s|=$bundle$|=/lent-authorities.crt|" >"$1/lent.env" || true
 }
 
 # In the namespace. The user's home has rustup's toolchains read-only, and its commands.
@@ -130,33 +132,6 @@ run_sys() {
     say "$(wc -w <<<"$crates") crates that need the system compile on a bare $SUITE"
 }
 
-case "$MODE" in
-demo | sys) ;;
-inside-demo | inside-sys)
-    BEGAN=$SECONDS
-    trap 'exit 130' INT TERM
-    prepare "$3"
-    lend_network "$3"
-    "run_${MODE#inside-}" "$3"
-    say "done in $((SECONDS - BEGAN)) s"
-    exit
-    ;;
-*)
-    say "usage: scripts/fresh.sh demo|sys [bookworm|trixie]"
-    exit 2
-    ;;
-esac
-
-[ "$(id -u)" -eq 0 ] || exec sudo --preserve-env "$0" "$@"
-for command in debootstrap unshare chroot; do
-    command -v "$command" >/dev/null || fail "a bare root needs $command: install debootstrap and util-linux"
-done
-unshare --mount --pid --fork true 2>/dev/null || fail "a bare root needs namespaces of its own, which are not permitted here: run it as root of a machine, not in a closed container"
-mkdir -p "$PLACE"
-exec 9>"$PLACE/lock"
-flock 9
-base
-ROOT=$(mktemp -d "$PLACE/root.XXXXXX")
 CHILD=
 # Out here nothing is mounted in the root, and by --kill-child nobody is left in it.
 clean() {
@@ -164,10 +139,44 @@ clean() {
     [ -z "$CHILD" ] || wait "$CHILD" 2>/dev/null || true
     rm -rf --one-file-system "$ROOT"
 }
-trap clean EXIT
-trap 'exit 130' INT TERM
-cp -a "$PLACE/base-$SUITE/." "$ROOT"
-chmod 755 "$ROOT"
-unshare --mount --propagation private --pid --fork --kill-child "$0" "inside-$MODE" "$SUITE" "$ROOT" 9>&- &
-CHILD=$!
-wait "$CHILD"
+
+# Read whole before it runs, so that a change of this file meanwhile does no harm.
+main() {
+    case "$MODE" in
+    demo | sys) ;;
+    inside-demo | inside-sys)
+        BEGAN=$SECONDS
+        trap 'exit 130' INT TERM
+        prepare "$3"
+        lend_network "$3"
+        "run_${MODE#inside-}" "$3"
+        say "done in $((SECONDS - BEGAN)) s"
+        exit
+        ;;
+    *)
+        say "usage: scripts/fresh.sh demo|sys [bookworm|trixie]"
+        exit 2
+        ;;
+    esac
+
+    [ "$(id -u)" -eq 0 ] || exec sudo --preserve-env "$0" "$@"
+    for command in debootstrap unshare chroot; do
+        command -v "$command" >/dev/null || fail "a bare root needs $command: install debootstrap and util-linux"
+    done
+    unshare --mount --pid --fork true 2>/dev/null || fail "a bare root needs namespaces of its own, which are not permitted here: run it as root of a machine, not in a closed container"
+    mkdir -p "$PLACE"
+    exec 9>"$PLACE/lock"
+    flock 9
+    base
+    ROOT=$(mktemp -d "$PLACE/root.XXXXXX")
+    trap clean EXIT
+    trap 'exit 130' INT TERM
+    cp -a "$PLACE/base-$SUITE/." "$ROOT"
+    chmod 755 "$ROOT"
+    unshare --mount --propagation private --pid --fork --kill-child "$0" "inside-$MODE" "$SUITE" "$ROOT" 9>&- &
+    CHILD=$!
+    wait "$CHILD"
+    exit
+}
+
+main "$@"

@@ -3,6 +3,7 @@
 #
 #   scripts/test.sh          all of it
 #   scripts/test.sh lint     formatting and lints
+#   scripts/test.sh fresh    set-up and the crates that need the system, in a bare Debian
 #   scripts/test.sh rust     unit tests and both sets of binaries
 #   scripts/test.sh e2e      tests/ against the binaries already built
 #   scripts/test.sh faults   of those, the ones that break something on purpose
@@ -36,6 +37,12 @@ binaries() {
     cargo build --release --workspace --bins
 }
 
+# What a newcomer's machine lacks is found here: docs/fresh-machine.md.
+bare_root() {
+    step "bare root"
+    scripts/fresh.sh sys
+}
+
 unit_tests() {
     step "unit tests"
     cargo test --release --workspace
@@ -61,11 +68,13 @@ end_to_end() {
 case "${1:-all}" in
 all)
     lint
+    bare_root
     binaries
     unit_tests
     end_to_end
     ;;
 lint) lint ;;
+fresh) bare_root ;;
 rust)
     binaries
     unit_tests
@@ -77,7 +86,7 @@ faults)
     end_to_end -m faults -rP "${@:2}"
     ;;
 *)
-    echo "usage: scripts/test.sh [lint|rust|e2e|faults|deny]" >&2
+    echo "usage: scripts/test.sh [lint|fresh|rust|e2e|faults|deny]" >&2
     exit 2
     ;;
 esac
