@@ -4,6 +4,7 @@
 #
 #   scripts/fresh.sh demo [SUITE]   README's first `make` command from start to end, nothing cached
 #   scripts/fresh.sh sys [SUITE]    set-up, and a build of the crates that need something of the system
+#   scripts/fresh.sh image          the task image, compiled from source as `make up` does it
 #
 # SUITE is bookworm (Debian 12) by default. All mounts are in a namespace of their own, so they end with it, whatever
 # ends this script. The machine's Rust, if rustup's, apt sources and certificate authorities are lent.
@@ -144,6 +145,10 @@ clean() {
 main() {
     case "$MODE" in
     demo | sys) ;;
+    image)
+        # The test that otherwise compiles only what needs the system.
+        TASK_IMAGE=whole exec pytest -q -s tests/test_stack_from_source.py
+        ;;
     inside-demo | inside-sys)
         BEGAN=$SECONDS
         trap 'exit 130' INT TERM
@@ -154,7 +159,7 @@ main() {
         exit
         ;;
     *)
-        say "usage: scripts/fresh.sh demo|sys [bookworm|trixie]"
+        say "usage: scripts/fresh.sh demo|sys [bookworm|trixie], or scripts/fresh.sh image"
         exit 2
         ;;
     esac

@@ -54,7 +54,9 @@ def test_a_crate_that_links_or_compiles_at_whatever_distance_is_found(tmp_path: 
 def test_a_build_script_that_starts_a_program_is_found_and_one_that_asks_the_compiler_is_not(tmp_path: Path):
     packages = [
         package(tmp_path, "revision", script='fn main() { Command::new("git").status(); }'),
-        package(tmp_path, "probe", script='fn main() { Command::new("rustc").status(); Command::new(rustc); }'),
+        package(
+            tmp_path, "probe", script='fn main() { Command::new("rustc").status(); Command::new(rustc); }'
+        ),
         package(tmp_path, "cc"),
         package(tmp_path, "uses-cc-as-a-library"),
     ]

@@ -3,6 +3,7 @@
 # else stand-ins of the same name made from packages, so that the files under test are the users'.
 #
 #   build.sh VERSION   …and the two images of ours that no compiler makes, tagged with VERSION
+#   build.sh --builder  only what the task image is compiled in and put on
 #
 # What took minutes to make is kept in the user's cache folder, named by the hash of its sources: an
 # engine that has lost its images loads them from there.
@@ -77,6 +78,10 @@ jars() {
 fill_context() {
     case "$1" in
     silo) cp "$TOOLS/bin/minio" "$2/" ;;
+    rust)
+        mkdir "$2/toolchain"
+        cp -a "$(rustc --print sysroot)"/{bin,lib} "$2/toolchain/"
+        ;;
     kafka) jars "$2/jars" ;;
     connect)
         jars "$2/jars"
@@ -114,7 +119,8 @@ services:
     build: {context: "$context", labels: {"$STAMP": "$wanted"}}
 EOF
     rm -rf "$context"
-    keep "$folder" "$wanted" "$image"
+    # The toolchain is on this machine anyway.
+    [ "$folder" = rust ] || keep "$folder" "$wanted" "$image"
 }
 
 # An image of ours, as compose builds it; its tag is the hash of its folder.
@@ -133,6 +139,10 @@ get_ours() {
 }
 
 get debian debian:bookworm-slim
+if [ "${1:-}" = --builder ]; then
+    get rust "$(sed -n 's/^ARG BUILDER_IMAGE=//p' ../../docker/tasks/Dockerfile)"
+    exit
+fi
 get postgres "$(image_of postgres)"
 get silo "$(image_of pgsty/silo)"
 get redis "$(image_of redis)"
