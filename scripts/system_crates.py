@@ -1,7 +1,8 @@
 """Prints the crates whose build needs something of the system: a compiler, headers, a program.
 
-Found from `cargo metadata`: what links a library, and what has a build script that comes, at whatever distance,
-with a crate that compiles or looks for such things. One line each, NAME@VERSION, for `cargo build --package`.
+Found from `cargo metadata`: what links a library, and what has a build script that comes, at whatever
+distance, with a crate that compiles or looks for such things. One line each, NAME@VERSION, for
+`cargo build --package`.
 """
 
 import json
