@@ -1,4 +1,4 @@
-"""The task image from source, as users build it: its first stage with the crates that need something of the system.
+"""The task image from source, as users build it: its first stage, and the crates that need the system.
 
 TASK_IMAGE=whole (scripts/fresh.sh image) compiles all of it instead, as long as a user waits for it.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 from support.services import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "scripts"))
-from system_crates import system_crates  # noqa: E402
+from system_crates import system_crates
 
 
 def package(folder: Path, name: str, *, script: str | None = None, links: str | None = None) -> dict:
