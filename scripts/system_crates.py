@@ -35,12 +35,26 @@ def build_script(package: dict) -> str | None:
     return paths[0] if paths else None
 
 
+def dependencies(of: dict, *kinds: str | None) -> list[str]:
+    """Return the ids that a node of the graph depends on, in these ways (None is the ordinary one)."""
+    return [one["pkg"] for one in of["deps"] if any(how["kind"] in kinds for how in one["dep_kinds"])]
+
+
+def shipped(metadata: dict, nodes: dict[str, dict], packages: dict[str, dict]) -> set[str]:
+    """Return the ids of what is compiled for more than compiling: only these can Cargo build by name."""
+    found: set[str] = set()
+    waiting = list(metadata["workspace_members"])
+    while waiting:
+        identity = waiting.pop()
+        macros = any("proc-macro" in target["kind"] for target in packages[identity]["targets"])
+        if identity not in found and not macros:
+            found.add(identity)
+            waiting += dependencies(nodes[identity], None, "dev")
+    return found
+
+
 def needed_at_build(node: dict, nodes: dict[str, dict]) -> set[str]:
     """Return the ids of all that a package's build script is made of."""
-
-    def dependencies(of: dict, kind: str | None) -> list[str]:
-        return [one["pkg"] for one in of["deps"] if any(how["kind"] == kind for how in one["dep_kinds"])]
-
     found: set[str] = set()
     waiting = dependencies(node, "build")
     while waiting:
@@ -55,7 +69,7 @@ def system_crates(metadata: dict) -> list[str]:
     """Return NAME@VERSION of every crate that needs something of the system, sorted."""
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-    found = []
+    found = set()
     for identity, node in nodes.items():
         package = packages[identity]
         script = build_script(package)
@@ -63,8 +77,13 @@ def system_crates(metadata: dict) -> list[str]:
             continue
         with_tool = {packages[other]["name"] for other in needed_at_build(node, nodes)} & TOOLS
         if package["links"] or with_tool or STARTS_PROGRAM.search(Path(script).read_text(encoding="utf-8")):
-            found.append(f"{package['name']}@{package['version']}")
-    return sorted(found)
+            found.add(identity)
+    by_name = shipped(metadata, nodes, packages)
+    # What is compiled only for build scripts is compiled with a crate that has such a script.
+    for identity in by_name:
+        if needed_at_build(nodes[identity], nodes) & (found - by_name):
+            found.add(identity)
+    return sorted(f"{packages[one]['name']}@{packages[one]['version']}" for one in found & by_name)
 
 
 def host() -> str:

@@ -32,7 +32,10 @@ def found(packages: list[dict], needs: dict[str, list[tuple[str, str | None]]]) 
         }
         for one in packages
     ]
-    return system_crates({"packages": packages, "resolve": {"nodes": nodes}})
+    used = {other for several in needs.values() for other, _ in several}
+    members = [one["id"] for one in packages if one["id"] not in used]
+    graph = {"packages": packages, "workspace_members": members, "resolve": {"nodes": nodes}}
+    return system_crates(graph)
 
 
 def test_a_crate_that_links_or_compiles_at_whatever_distance_is_found(tmp_path: Path):
@@ -49,6 +52,16 @@ def test_a_crate_that_links_or_compiles_at_whatever_distance_is_found(tmp_path: 
         "uses-messages": [("messages", None)],
     }
     assert found(packages, needs) == ["messages@1.0.0", "openssl-sys@1.0.0"]
+
+
+def test_a_crate_that_is_compiled_for_a_build_script_alone_stands_for_the_one_with_the_script(tmp_path: Path):
+    packages = [
+        package(tmp_path, "zlib-sys", script="fn main() {}", links="z"),
+        package(tmp_path, "unpack"),
+        package(tmp_path, "tables", script="fn main() {}"),
+    ]
+    needs = {"tables": [("unpack", "build")], "unpack": [("zlib-sys", None)]}
+    assert found(packages, needs) == ["tables@1.0.0"]
 
 
 def test_a_build_script_that_starts_a_program_is_found_and_one_that_asks_the_compiler_is_not(tmp_path: Path):
