@@ -54,7 +54,7 @@ def sources_of_the_executable() -> set[str]:
     """Return what the compiler has read of this repository, also by `include_str!`."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or tools_folder() / "target") / "release"
     read = (target / "all_tasks.d").read_text(encoding="utf-8").partition(": ")[2].split()
-    return {str(Path(path).relative_to(REPOSITORY)) for path in read if path.startswith(f"{REPOSITORY}/")}
+    return {os.path.relpath(path, REPOSITORY) for path in read if path.startswith(f"{REPOSITORY}/")}
 
 
 def compile_system_crates() -> None:
