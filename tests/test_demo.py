@@ -13,7 +13,7 @@ PROJECT = Path(__file__).parents[1]
 
 def test_the_demo_runs_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
-    for name in ("demo.sh", "env.sh", "setup.sh"):
+    for name in ("demo.sh", "env.sh", "look.sh", "setup.sh"):
         shutil.copy(PROJECT / "scripts" / name, tmp_path / "scripts" / name)
     env = os.environ | {"SKIP_BUILD": "1", "CARGO_TARGET_DIR": str(binary("query_source").parents[1])}
     for unchanged in (0, 12):
