@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 macro_rules! tasks {
-    ($($task:ident),+ $(,)?) => {
-        const NAMES: &[&str] = &[$(stringify!($task)),+];
+    ($($(#[$condition:meta])? $task:ident),+ $(,)?) => {
+        const NAMES: &[&str] = &[$($(#[$condition])? stringify!($task)),+];
 
         fn run(name: &str) -> Option<ExitCode> {
-            $(if name == stringify!($task) {
+            $($(#[$condition])? if name == stringify!($task) {
                 return Some(invoices::task::run::<$task::Args>(stringify!($task), $task::run));
             })+
             None
@@ -24,6 +24,7 @@ tasks!(
     invoice_api,
     invoice_consumer,
     populate_tables,
+    #[cfg(feature = "query_lake")]
     query_lake,
     query_source,
     write_partitioned_parquet,

@@ -12,8 +12,8 @@ use invoices::lake::{Lake, Object};
 use polars::io::cloud::{CloudOptions, ExtObjectStoreBuilder, register_object_store_builder};
 use polars::polars_utils::pl_path::PlRefPath;
 use polars::prelude::PolarsResult;
-use polars_object_store::path::Path;
-use polars_object_store::{
+use object_store::path::Path;
+use object_store::{
     Attributes, CopyOptions, Error as StoreError, GetOptions, GetRange, GetResult, GetResultPayload,
     ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
     PutResult, Result,
@@ -290,7 +290,7 @@ impl ObjectStore for Pinned {
 mod tests {
     use super::*;
     use invoices::lake::Lake;
-    use polars_object_store::ObjectStoreExt;
+    use object_store::ObjectStoreExt;
 
     /// An object of as many bytes, each of another value than its neighbours.
     async fn pinned(folder: &tempfile::TempDir, size: usize) -> (Arc<Pinned>, Path, Vec<u8>) {

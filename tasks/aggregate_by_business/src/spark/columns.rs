@@ -3,9 +3,9 @@
 
 use crate::engine::failed;
 use crate::merge;
-use arrow_of_spark::array::{Array, AsArray};
-use arrow_of_spark::datatypes::{Decimal128Type, Int64Type as ArrowInt64, TimestampMicrosecondType};
-use arrow_of_spark::record_batch::RecordBatch;
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Decimal128Type, Int64Type as ArrowInt64, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
 use invoices::money::MoneyType;
 use invoices::statistics::{self as names, Scope};
 use invoices::{Error, Result};
@@ -36,7 +36,7 @@ fn column(batches: &[RecordBatch], name: PlSmallStr, dtype: DataType) -> Result<
     };
     let series = match dtype {
         DataType::Decimal(precision, scale) => {
-            let wanted = arrow_of_spark::datatypes::DataType::Decimal128(precision as u8, scale as i8);
+            let wanted = arrow::datatypes::DataType::Decimal128(precision as u8, scale as i8);
             if arrays.iter().any(|array| *array.data_type() != wanted) {
                 return Err(wrong());
             }
@@ -65,7 +65,7 @@ fn column(batches: &[RecordBatch], name: PlSmallStr, dtype: DataType) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_of_spark::array::{
+    use arrow::array::{
         ArrayRef, Decimal128Array, Float64Array, Int64Array, TimestampMicrosecondArray,
     };
     use std::sync::Arc;

@@ -11,8 +11,8 @@ mod failure;
 mod statement;
 
 use crate::args::EngineArgs;
-use arrow_of_spark::ipc::reader::StreamReader;
-use arrow_of_spark::record_batch::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use arrow::record_batch::RecordBatch;
 use invoices::money::MoneyType;
 use invoices::task::check_stop;
 use invoices::{Error, Result};
