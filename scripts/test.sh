@@ -4,15 +4,13 @@
 #   scripts/test.sh          all of it
 #   scripts/test.sh lint     formatting and lints
 #   scripts/test.sh fresh    set-up and the crates that need the system, in a bare Debian
-#   scripts/test.sh rust     unit tests and both sets of binaries
-#   scripts/test.sh e2e      tests/ against the binaries already built
+#   scripts/test.sh rust     unit tests and both executables
+#   scripts/test.sh e2e      tests/ against the executables already built
 #   scripts/test.sh faults   of those, the ones that break something on purpose
 #   scripts/test.sh deny     dependencies against deny.toml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
-
-FAILPOINT_BINARIES=(populate_tables query_source aggregate_by_business write_partitioned_parquet inspect_lake invoice_consumer)
 
 step() { printf '\n== %s\n' "$*" >&2; }
 
@@ -24,17 +22,16 @@ lint() {
     cargo clippy --release --workspace --all-targets -- -D warnings
 }
 
-# Failpoints are compiled in first: target/release is left with plain binaries. Always the whole
-# workspace, or Cargo would compile Polars once more with other features.
+# Failpoints are compiled in first: target/release is left with the plain executable.
 binaries() {
-    step "binaries with failpoints"
-    cargo build --release --workspace --bins --features invoices/failpoints
+    step "the executable with failpoints"
+    cargo build --release --package all_tasks --features failpoints
     mkdir -p "$CARGO_TARGET_DIR/failpoints"
-    for name in "${FAILPOINT_BINARIES[@]}"; do
-        cp -f "$CARGO_TARGET_DIR/release/$name" "$CARGO_TARGET_DIR/failpoints/"
-    done
-    step "binaries"
-    cargo build --release --workspace --bins
+    cp -f "$CARGO_TARGET_DIR/release/all_tasks" "$CARGO_TARGET_DIR/failpoints/"
+    link_tasks "$CARGO_TARGET_DIR/failpoints"
+    step "the executable"
+    cargo build --release --package all_tasks
+    link_tasks "$CARGO_TARGET_DIR/release"
 }
 
 # What a newcomer's machine lacks is found here: docs/fresh-machine.md.

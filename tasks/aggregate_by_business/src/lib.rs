@@ -22,6 +22,7 @@ mod merge;
 mod month;
 mod pairs;
 mod report;
+#[cfg_attr(not(feature = "spark"), path = "no_spark.rs")]
 mod spark;
 mod staging;
 mod totals;
