@@ -5,6 +5,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use invoices::task::{CommonArgs, TaskArgs};
 use invoices::{Error, Result};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,6 +83,14 @@ pub struct Args {
     /// Most memory that a query may use before it is ended
     #[arg(long, env = "MEMORY_BUDGET", default_value = "2GiB", value_parser = invoices::task::args::parse_budget, value_name = "SIZE")]
     pub memory_budget: u64,
+
+    /// Folder for what does not fit in memory [default: the system's folder for temporary files]
+    #[arg(long, env = "SPILL_FOLDER", value_name = "FOLDER")]
+    pub spill_folder: Option<PathBuf>,
+
+    /// Longest time that a query may take, in seconds
+    #[arg(long, env = "QUERY_TIMEOUT", value_parser = parse_seconds, value_name = "SECONDS")]
+    pub timeout: Option<Duration>,
 
     /// History of the interactive mode [default: query_lake/history in the user's state folder]
     #[arg(long, env = "QUERY_LAKE_HISTORY", value_name = "FILE")]
@@ -198,6 +207,13 @@ impl Args {
         self.lake.as_deref().ok_or_else(|| {
             Error::usage("--lake or LAKE_URL is missing; use s3://bucket/prefix or file:///absolute/folder")
         })
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("{text:?} is no number of seconds; use one such as 30")),
     }
 }
 

@@ -1,7 +1,8 @@
-//! What Polars says, as one sentence with an exit code and, where names are wrong, the nearest one.
+//! What DataFusion says, as one sentence with an exit code and, where names are wrong, the nearest one.
 
-use invoices::{Error, Kind};
-use polars::prelude::PolarsError;
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{DataFusionError, SchemaError};
+use invoices::Error;
 
 /// What is known when a query fails: the tables and columns that it could have meant.
 pub struct Known {
@@ -10,47 +11,49 @@ pub struct Known {
 }
 
 /// # Errors
-/// Usage for SQL that cannot be run, refused for data that cannot be read.
-pub fn of_polars(error: &PolarsError, known: &Known) -> Error {
-    let text = first_line(&error.to_string());
-    match root(error) {
-        PolarsError::SQLSyntax(_) => Error::usage(format!("the query is not SQL that can be run: {text}")),
-        PolarsError::SQLInterface(_) if text.contains("sql parser error") => {
-            Error::usage(format!("the query is not SQL that can be run: {text}"))
-        }
-        PolarsError::SQLInterface(_) => match quoted_after(&text, "relation '") {
-            Some(table) => unknown_table(&table, known),
-            None => Error::usage(format!("the query cannot be run: {text}")),
+/// Usage for SQL that cannot be run, refused for data that cannot be read, configuration for what does not fit.
+pub fn of_datafusion(error: &DataFusionError, known: &Known) -> Error {
+    let root = root(error);
+    let text = one_line(&root.strip_backtrace());
+    match root {
+        DataFusionError::SQL(..) => Error::usage(format!("the query is not SQL that can be run: {text}")),
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, .. } => unknown_column(&field.name, known),
+            _ => Error::usage(format!("the query cannot be run: {text}")),
         },
-        PolarsError::ColumnNotFound(_) | PolarsError::SchemaFieldNotFound(_) => unknown_column(&text, known),
-        PolarsError::StructFieldNotFound(_) => Error::usage(format!("the query cannot be run: {text}")),
-        PolarsError::SchemaMismatch(_) | PolarsError::InvalidOperation(_) => {
-            let is_data = text.contains("encountered") || text.contains("in file");
-            let kind = if is_data { Kind::Refused } else { Kind::Usage };
-            Error::new(kind, format!("the types of columns do not fit together: {text}; CAST one of them"))
+        DataFusionError::ResourcesExhausted(_) => Error::config(format!(
+            "the query does not fit --memory-budget, or its --spill-folder is full; raise the budget, select fewer columns, or group and filter earlier: {text}"
+        )),
+        DataFusionError::Plan(_) => match quoted_after(&text, "table '") {
+            Some(table) if text.contains("not found") => {
+                let table = table.rsplit('.').next().unwrap_or(&table).to_owned();
+                unknown_table(&table, known)
+            }
+            _ => Error::usage(format!("the query cannot be run: {text}")),
+        },
+        DataFusionError::NotImplemented(_) | DataFusionError::Configuration(_) => {
+            Error::usage(format!("the query cannot be run: {text}"))
         }
-        PolarsError::ComputeError(_) if text.contains("datatypes of join keys") => {
-            Error::usage(format!("the types of columns do not fit together: {text}; CAST one of them"))
-        }
-        PolarsError::ComputeError(_) if text.contains("cannot compare") => {
+        DataFusionError::ArrowError(arrow, _)
+            if matches!(arrow.as_ref(), ArrowError::InvalidArgumentError(_)) =>
+        {
             Error::usage(format!("the types of columns do not fit together: {text}; CAST one of them"))
         }
         _ => Error::refused(format!("the query failed: {text}")),
     }
 }
 
-fn root(error: &PolarsError) -> &PolarsError {
+fn root(error: &DataFusionError) -> &DataFusionError {
     match error {
-        PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => root(error),
+        DataFusionError::Context(_, error) | DataFusionError::Diagnostic(_, error) => root(error),
+        DataFusionError::Shared(error) => root(error),
+        DataFusionError::Collection(errors) => errors.first().map_or(error, root),
         other => other,
     }
 }
 
-/// Polars explains where in its plan it was on further lines.
-fn first_line(text: &str) -> String {
-    let end = text.find("\n\n").unwrap_or(text.len());
-    let line: Vec<&str> = text[..end].split_whitespace().collect();
-    line.join(" ")
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn quoted_after(text: &str, start: &str) -> Option<String> {
@@ -66,14 +69,9 @@ pub fn unknown_table(table: &str, known: &Known) -> Error {
     Error::usage(format!("there is no table {table}.{guess} Known are {list}; --with adds others"))
 }
 
-fn unknown_column(text: &str, known: &Known) -> Error {
-    let column = quoted_after(text, "\"").or_else(|| quoted_after(text, "'")).unwrap_or_else(|| {
-        text.rsplit(' ').next().unwrap_or_default().trim_matches(['\'', '"', '.']).to_owned()
-    });
-    match nearest(&column, &known.columns) {
-        Some(name) => Error::usage(format!("there is no column {column}. Did you mean {name}?")),
-        None => Error::usage(format!("there is no column {column}: {text}")),
-    }
+fn unknown_column(column: &str, known: &Known) -> Error {
+    let guess = nearest(column, &known.columns).map(|name| format!(". Did you mean {name}?")).unwrap_or_default();
+    Error::usage(format!("there is no column {column}{guess}"))
 }
 
 /// The most similar name, if it is similar at all.
@@ -87,23 +85,18 @@ fn nearest<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn known() -> Known {
-        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-        Known { tables: names(&["invoices", "rates"]), columns: names(&["amount_usd", "invoice_id"]) }
-    }
+    use invoices::Kind;
 
     #[test]
     fn wrong_names_are_answered_with_the_nearest() {
-        let error =
-            of_polars(&PolarsError::SQLInterface("relation 'invoice' was not found".into()), &known());
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        let known = Known { tables: names(&["invoices", "rates"]), columns: names(&["amount_usd"]) };
+        let error = DataFusionError::Plan("table 'datafusion.public.invoice' not found".to_owned());
+        let error = of_datafusion(&error, &known);
         assert_eq!(error.kind(), Kind::Usage);
         let expected =
             "there is no table invoice. Did you mean invoices? Known are invoices, rates; --with adds others";
         assert_eq!(error.to_string(), expected);
-        let text = "unable to find column \"amount\"; valid columns: [\"amount_usd\"]";
-        let error = of_polars(&PolarsError::ColumnNotFound(text.into()), &known());
-        assert_eq!(error.to_string(), "there is no column amount. Did you mean amount_usd?");
-        assert_eq!(nearest("zzz", &known().tables), None);
+        assert_eq!(nearest("zzz", &known.tables), None);
     }
 }

@@ -1,14 +1,14 @@
-//! The lake's tables as Polars scans them: exactly the objects that commit records name.
+//! The lake's tables as DataFusion reads them: exactly the objects that commit records name.
 
 use crate::layout::{Column, ColumnType, Layout};
+use crate::objects::{Group, Objects, Part};
 use crate::pinned::Pinned;
 use invoices::lake::Lake;
 use invoices::lake::commit::CommitRecord;
-use invoices::lake::names::Table;
+use invoices::lake::names::{NULL_PARTITION, Table};
 use invoices::{Error, Result};
-use polars::io::HiveOptions;
-use polars::polars_utils::pl_path::PlRefPath;
-use polars::prelude::*;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::common::ScalarValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,58 +63,43 @@ impl Committed {
         Ok(columns)
     }
 
-    /// The table for Polars.
+    /// The table as its commit records have it.
     ///
     /// # Errors
-    /// A bug when the layouts of different partitions cannot be put together.
-    pub fn scan(&self, lake: &Lake, pinned: &Pinned) -> Result<LazyFrame> {
+    /// Refused when the folders of an object don't say what its layout needs.
+    pub fn scan(&self, lake: &Lake, pinned: &Arc<Pinned>) -> Result<Objects> {
         let columns = self.columns()?;
-        let mut frames = Vec::new();
+        let fields: Vec<Field> =
+            columns.iter().map(|column| Field::new(&column.name, data_type(column), true)).collect();
+        let mut groups = Vec::new();
         for (layout, records) in self.by_layout()? {
-            let objects = records.iter().flat_map(|record| &record.objects);
-            let paths: Vec<PlRefPath> =
-                objects.map(|object| pinned.add(self.table.name(), lake, &object.into())).collect();
-            if paths.is_empty() {
-                continue;
+            let rows = records.iter().map(|record| record.rows as usize).sum();
+            let mut parts = Vec::new();
+            for object in records.iter().flat_map(|record| &record.objects) {
+                let values = layout.partition_columns.iter().map(|column| value(&object.path, column));
+                let values = values.collect::<Result<_>>()?;
+                parts.push(Part { meta: pinned.add(self.table.name(), lake, &object.into()), values });
             }
-            let frame = scan(paths, &layout).map_err(unusable)?;
-            frames
-                .push(frame.select(columns.iter().map(|column| select(column, &layout)).collect::<Vec<_>>()));
+            let keys = layout.partition_columns.iter().map(|column| column.name.clone()).collect();
+            groups.push(Group { keys, parts, rows: Some(rows) });
         }
-        if frames.is_empty() {
-            let fields = columns.iter().map(|column| Field::new((&column.name).into(), data_type(column)));
-            return Ok(DataFrame::empty_with_schema(&fields.collect()).lazy());
-        }
-        concat(frames, UnionArgs { rechunk: false, ..Default::default() }).map_err(unusable)
+        Ok(Objects { schema: Arc::new(Schema::new(fields)), groups, pinned: pinned.clone() })
     }
 }
 
-fn scan(paths: Vec<PlRefPath>, layout: &Layout) -> PolarsResult<LazyFrame> {
-    let schema = |columns: &[Column]| -> SchemaRef {
-        let fields = columns.iter().map(|column| Field::new((&column.name).into(), data_type(column)));
-        Arc::new(fields.collect())
-    };
-    let options = ScanArgsParquet {
-        hive_options: HiveOptions {
-            enabled: Some(true),
-            hive_start_idx: 0,
-            schema: Some(schema(&layout.partition_columns)),
-            try_parse_dates: true,
-        },
-        schema: Some(schema(&layout.columns)),
-        glob: false,
-        ..Default::default()
-    };
-    LazyFrame::scan_parquet_files(paths.into(), options)
-}
-
-fn select(column: &Column, layout: &Layout) -> Expr {
-    let name = column.name.as_str();
-    match layout.all().find(|known| known.name == name) {
-        Some(known) if known.column_type == column.column_type => col(name),
-        Some(_) => col(name).strict_cast(data_type(column)),
-        None => lit(NULL).cast(data_type(column)).alias(name),
+/// What the folders of an object say of a partition column.
+fn value(path: &str, column: &Column) -> Result<ScalarValue> {
+    let unknown = || Error::refused(format!("the folders of {path} don't say {}; publish it again", column.name));
+    let text = path
+        .split('/')
+        .filter_map(|folder| folder.split_once('='))
+        .find_map(|(key, value)| (key == column.name).then_some(value))
+        .ok_or_else(unknown)?;
+    let data_type = data_type(column);
+    if text == NULL_PARTITION {
+        return ScalarValue::try_from(&data_type).map_err(|error| unknown().because(error));
     }
+    ScalarValue::try_from_string(text.to_owned(), &data_type).map_err(|error| unknown().because(error))
 }
 
 fn wider(a: ColumnType, b: ColumnType) -> ColumnType {
@@ -135,14 +120,10 @@ fn data_type(column: &Column) -> DataType {
     match column.column_type {
         ColumnType::BigInt => DataType::Int64,
         ColumnType::Int => DataType::Int32,
-        ColumnType::Timestamp => DataType::Datetime(TimeUnit::Microseconds, None),
-        ColumnType::Date => DataType::Date,
+        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+        ColumnType::Date => DataType::Date32,
         ColumnType::Decimal { precision, scale } => {
-            DataType::Decimal(usize::from(precision), usize::from(scale))
+            DataType::Decimal128(precision, scale.cast_signed())
         }
     }
-}
-
-fn unusable(error: PolarsError) -> Error {
-    Error::bug("the lake's objects cannot be put together as one table").because(error)
 }

@@ -3,10 +3,10 @@
 //! # Layout
 //! * [`args`]: flags and help.
 //! * [`session`]: one query, from its text to its published answer; [`interactive`]: many of them.
-//! * [`lake_tables`], [`layout`]: what commit records say, as tables; [`pinned`]: the object store that
-//!   Polars reads through, which gives recorded objects or nothing and counts bytes.
+//! * [`lake_tables`], [`layout`]: what commit records say, as tables of [`objects`]; [`pinned`]: the object store that
+//!   DataFusion reads through, which gives recorded objects or nothing and counts bytes.
 //! * [`sources`]: files, mails and databases as tables.
-//! * [`functions`], [`nested`]: SQL functions beside Polars' own; [`errors`]: Polars' errors in one sentence.
+//! * [`functions`], [`sum`]: SQL functions beside DataFusion's own; [`errors`]: its errors in one sentence.
 //! * [`output`]: tables, CSV, JSON lines and Parquet, published when the query has ended.
 //! * [`ddl`], [`lint`]: the lake for other engines; [`delta`]: the same as Delta tables; [`catalog`]: in catalogs.
 //!
@@ -26,11 +26,12 @@ mod lake_tables;
 mod layout;
 mod lint;
 mod memory;
-mod nested;
+mod objects;
 mod output;
 mod pinned;
 mod session;
 mod sources;
+mod sum;
 
 pub use args::Args;
 
@@ -63,7 +64,6 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
 }
 
 fn query(args: &Args, task: &Task) -> Result<Value> {
-    pinned::register().map_err(|error| Error::bug("Polars takes no other store").because(error))?;
     let sources: Vec<Source> = args.with.iter().map(|text| Source::parse(text)).collect::<Result<_>>()?;
     if let Some((index, source)) = sources
         .iter()
@@ -77,6 +77,8 @@ fn query(args: &Args, task: &Task) -> Result<Value> {
         sources,
         null_texts: args.null_text.clone(),
         memory_budget: args.memory_budget,
+        spill_folder: args.spill_folder.clone(),
+        timeout: args.timeout,
         max_rows: args.max_rows,
         runtime: task.runtime.handle().clone(),
     };

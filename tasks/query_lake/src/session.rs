@@ -1,41 +1,45 @@
-//! One query after the other: what it names is opened, Polars runs it, the answer is published.
+//! One query after the other: what it names is opened, DataFusion runs it, the answer is published.
 //!
 //! A query reads what the commit records said when it began. When one of their objects is replaced
 //! before it was read, the query begins again with the records of now; nothing was printed yet.
 
 use crate::args::Format;
 use crate::errors::{self, Known};
-use crate::functions::Functions;
 use crate::lake_tables::Committed;
 use crate::layout::TABLES;
 use crate::memory::held_bytes;
-use crate::nested;
 use crate::output::{Destination, Writer};
-use crate::pinned::Pinned;
+use crate::pinned::{self, Pinned};
 use crate::sources::{Loading, Source};
+use crate::{functions, sum};
+use datafusion::catalog::TableProvider;
+use datafusion::common::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use futures::StreamExt;
 use invoices::lake::{ATTEMPTS, Lake, step_aside};
 use invoices::task::{check_stop, grouped};
 use invoices::{Error, Result};
-use polars::prelude::*;
-use polars::sql::{SQLContext, extract_table_identifiers};
 use serde_json::{Map, Value, json};
 use std::fs::File;
-use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// How often a running query is looked after: signals, memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Rows of one batch of the answer, and of a row group of a Parquet answer.
-const BATCH_ROWS: usize = 128 * 1024;
-
 pub struct Session {
     pub lake: Option<Lake>,
     pub sources: Vec<Source>,
     pub null_texts: Vec<String>,
     pub memory_budget: u64,
+    pub spill_folder: Option<PathBuf>,
+    pub timeout: Option<Duration>,
     pub max_rows: usize,
     pub runtime: Handle,
 }
@@ -58,7 +62,7 @@ impl Session {
         for attempt in 1..=ATTEMPTS {
             self.runtime.block_on(step_aside(attempt));
             check_stop()?;
-            let pinned = Pinned::start();
+            let pinned = Arc::new(Pinned::default());
             let scratch = output.destination.scratch()?;
             match self.run(sql, output, &pinned, scratch.reopen()?) {
                 Ok((rows, columns)) => {
@@ -87,42 +91,62 @@ impl Session {
 
     /// Columns and types of a table, as lines for people.
     pub fn describe(&self, table: &str) -> Result<Vec<String>> {
-        let pinned = Pinned::start();
-        let mut frame = self.open(table, &pinned)?.ok_or_else(|| {
+        let pinned = Arc::new(Pinned::default());
+        let found = self.open(table, &pinned)?.ok_or_else(|| {
             let known = Known { tables: self.table_names(), columns: Vec::new() };
             errors::unknown_table(table, &known)
         })?;
-        let schema = frame.collect_schema().map_err(|error| self.explained(&error, &[]))?;
-        Ok(schema.iter().map(|(name, data_type)| format!("{name}  {data_type}")).collect())
+        let schema = found.schema();
+        Ok(schema.fields().iter().map(|field| format!("{}  {}", field.name(), field.data_type())).collect())
     }
 
     fn run(&self, sql: &str, output: &Output, pinned: &Arc<Pinned>, file: File) -> Result<(u64, usize)> {
-        let named =
-            extract_table_identifiers(sql, false, true).map_err(|error| self.explained(&error, &[]))?;
-        let mut context = SQLContext::new().with_function_registry(Arc::new(Functions));
-        let mut schemas = Vec::new();
-        for name in &named {
-            if let Some(mut frame) = self.open(name, pinned)? {
-                schemas.push(frame.collect_schema().map_err(|error| self.explained(&error, &schemas))?);
-                context.register(name, frame);
+        let context = self.context(pinned).map_err(|error| self.explained(&error, &[]))?;
+        let names = context.state().sql_to_statement(sql, &context.state().config_options().sql_parser.dialect);
+        let names = names.and_then(|statement| context.state().resolve_table_references(&statement));
+        let mut columns = Vec::new();
+        for name in names.map_err(|error| self.explained(&error, &[]))? {
+            let name = name.table();
+            if let Some(table) = self.open(name, pinned)? {
+                columns.extend(table.schema().fields().iter().map(|field| field.name().clone()));
+                context.register_table(name, table).map_err(|error| self.explained(&error, &columns))?;
             }
         }
-        let opened = nested::lift(&mut context, sql).and_then(|sql| context.execute(&sql));
-        let mut frame = opened.map_err(|error| self.explained(&error, &schemas))?;
-        let schema = frame.collect_schema().map_err(|error| self.explained(&error, &schemas))?;
+        let plan = self.runtime.block_on(plan(&context, sql)).map_err(|error| self.explained(&error, &columns))?;
+        let frame = DataFrame::new(context.state(), plan);
+        let schema = Arc::new(frame.schema().as_arrow().clone());
         let writer = Writer::new(output.format, file, &schema, self.max_rows, output.width)?;
-        let rows = self.stream(frame, writer, &schemas)?;
-        Ok((rows, schema.len()))
+        let rows = self.stream(frame, writer, &columns)?;
+        Ok((rows, schema.fields().len()))
+    }
+
+    /// A session of one query: its settings, limits, functions and the store of its objects.
+    fn context(&self, pinned: &Arc<Pinned>) -> std::result::Result<SessionContext, DataFusionError> {
+        let mut config = SessionConfig::new().with_information_schema(false);
+        let options = config.options_mut();
+        // An amount that was typed is exact.
+        options.sql_parser.parse_float_as_decimal = true;
+        options.execution.collect_statistics = false;
+        let mut runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(usize::try_from(self.memory_budget).unwrap_or(usize::MAX))));
+        if let Some(folder) = &self.spill_folder {
+            runtime = runtime.with_temp_file_path(folder);
+        }
+        let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
+        context.register_object_store(pinned::store_url()?.as_ref(), pinned.clone());
+        functions::all().into_iter().for_each(|function| context.register_udf(function));
+        context.register_udaf(sum::checked());
+        Ok(context)
     }
 
     /// A table of the lake or a source; none when nobody knows the name, which may be the query's own.
-    fn open(&self, name: &str, pinned: &Pinned) -> Result<Option<LazyFrame>> {
+    fn open(&self, name: &str, pinned: &Arc<Pinned>) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(table) = TABLES.into_iter().find(|table| table.name() == name) {
             let lake = self.lake.as_ref().ok_or_else(|| {
                 Error::usage(format!("{name} is a table of the lake, and --lake or LAKE_URL is missing"))
             })?;
             let committed = self.runtime.block_on(Committed::read(lake, table))?;
-            return committed.scan(lake, pinned).map(Some);
+            return Ok(Some(Arc::new(committed.scan(lake, pinned)?)));
         }
         let Some(source) = self.sources.iter().find(|source| source.name == name) else { return Ok(None) };
         let loading = Loading {
@@ -134,48 +158,48 @@ impl Session {
         source.load(&loading).map(Some)
     }
 
-    /// Runs the query on threads of its own and looks after it.
-    fn stream(&self, frame: LazyFrame, writer: Writer, schemas: &[SchemaRef]) -> Result<u64> {
-        let shared = Arc::new(Mutex::new((Some(writer), None::<Error>)));
-        let sink = shared.clone();
-        let write = move |batch: DataFrame| -> PolarsResult<bool> {
-            let mut state = sink.lock().unwrap_or_else(PoisonError::into_inner);
-            let outcome = state.0.as_mut().map(|writer| writer.write(&batch));
-            if let Some(Err(error)) = outcome {
-                state.1 = Some(error);
-                polars_bail!(ComputeError: "the answer cannot be written");
-            }
-            Ok(false)
-        };
+    /// Runs the query beside this thread, which looks after it.
+    fn stream(&self, frame: DataFrame, mut writer: Writer, columns: &[String]) -> Result<u64> {
         let (send, receive) = channel();
-        // What Polars cannot run it may end by a panic; the sentence below says more than its text.
-        std::panic::set_hook(Box::new(|panic| tracing::debug!("{panic}")));
-        std::thread::spawn(move || {
-            let sunk = frame.sink_batches(PlanCallback::new(write), true, NonZeroUsize::new(BATCH_ROWS));
-            let outcome = sunk.and_then(|query| query.collect_with_engine(Engine::Streaming).map(|_| ()));
+        let started = Instant::now();
+        let task = self.runtime.spawn(async move {
+            let outcome = async {
+                let mut batches = frame.execute_stream().await.map_err(Failure::Query)?;
+                while let Some(batch) = batches.next().await {
+                    writer.write(&batch.map_err(Failure::Query)?).map_err(Failure::Answer)?;
+                }
+                writer.finish().map_err(Failure::Answer)
+            };
             // Nobody listens any more after a signal.
-            let _ = send.send(outcome);
+            let _ = send.send(outcome.await);
         });
         let outcome = loop {
-            match receive.recv_timeout(LOOK_EVERY) {
+            let looked_after = match receive.recv_timeout(LOOK_EVERY) {
                 Ok(outcome) => break outcome,
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::usage(
-                        "Polars has no way to run this query; join on equal columns, and compare otherwise by a difference in WHERE, as in a.x - b.x < 0",
-                    ));
-                }
+                Err(RecvTimeoutError::Disconnected) => Err(Error::bug("the query ended without an answer")),
                 Err(RecvTimeoutError::Timeout) => {
-                    check_stop()?;
-                    self.check_memory()?;
+                    check_stop().and_then(|()| self.check_memory()).and_then(|()| self.check_time(started))
                 }
+            };
+            if let Err(error) = looked_after {
+                task.abort();
+                return Err(error);
             }
         };
-        let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = state.1.take() {
-            return Err(error);
+        outcome.map_err(|failure| match failure {
+            Failure::Query(error) => self.explained(&error, columns),
+            Failure::Answer(error) => error,
+        })
+    }
+
+    fn check_time(&self, started: Instant) -> Result<()> {
+        match self.timeout {
+            Some(most) if started.elapsed() > most => Err(Error::config(format!(
+                "the query took longer than --timeout of {} s; raise it, or group and filter earlier",
+                most.as_secs()
+            ))),
+            _ => Ok(()),
         }
-        outcome.map_err(|error| self.explained(&error, schemas))?;
-        state.0.take().ok_or_else(|| Error::bug("the answer was written twice"))?.finish()
     }
 
     fn check_memory(&self) -> Result<()> {
@@ -190,10 +214,30 @@ impl Session {
         }
     }
 
-    fn explained(&self, error: &PolarsError, schemas: &[SchemaRef]) -> Error {
-        let names = schemas.iter().flat_map(|schema| schema.iter_names()).map(ToString::to_string);
-        errors::of_polars(error, &Known { tables: self.table_names(), columns: names.collect() })
+    fn explained(&self, error: &DataFusionError, columns: &[String]) -> Error {
+        errors::of_datafusion(error, &Known { tables: self.table_names(), columns: columns.to_vec() })
     }
+}
+
+enum Failure {
+    Query(DataFusionError),
+    Answer(Error),
+}
+
+/// Names without quotes are lower case, as in Postgres, unless only their own spelling is known.
+async fn plan(context: &SessionContext, sql: &str) -> std::result::Result<LogicalPlan, DataFusionError> {
+    let planned = context.state().create_logical_plan(sql).await;
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(error) => {
+            let mut as_written = context.state();
+            as_written.config_mut().options_mut().sql_parser.enable_ident_normalization = false;
+            as_written.create_logical_plan(sql).await.map_err(|_| error)?
+        }
+    };
+    let only_queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    only_queries.verify_plan(&plan)?;
+    Ok(plan)
 }
 
 fn facts(output: &Output, pinned: &Pinned, rows: u64, columns: usize, attempts: u32) -> Value {

@@ -9,9 +9,12 @@ pub use destination::Destination;
 use crate::args::Format;
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use invoices::{Error, Result};
-use polars::io::parquet::write::BatchedWriter;
-use polars::polars_utils::compression::ZstdLevel;
-use polars::prelude::*;
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
@@ -27,7 +30,7 @@ enum Body {
     Table { table: Box<Table>, rows_max: usize, file: BufWriter<File> },
     Csv(Box<csv::Writer<File>>),
     Lines(BufWriter<File>),
-    Parquet(Box<BatchedWriter<File>>),
+    Parquet(Box<ArrowWriter<File>>),
 }
 
 impl Writer {
@@ -35,11 +38,11 @@ impl Writer {
     pub fn new(
         format: Format,
         file: File,
-        schema: &Schema,
+        schema: &SchemaRef,
         rows_max: usize,
         width: Option<u16>,
     ) -> Result<Self> {
-        let names = schema.iter_names();
+        let names = schema.fields().iter().map(|field| field.name());
         let body = match format {
             Format::Table => {
                 let mut table = Table::new();
@@ -52,41 +55,35 @@ impl Writer {
             }
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(file);
-                writer.write_record(names.map(|name| name.as_str())).map_err(failed)?;
+                writer.write_record(names.map(|name| name)).map_err(failed)?;
                 Body::Csv(Box::new(writer))
             }
             Format::Jsonl => Body::Lines(BufWriter::new(file)),
             Format::Parquet => {
                 let level = ZstdLevel::try_new(3).map_err(failed)?;
-                let writer = ParquetWriter::new(file)
-                    .with_compression(ParquetCompression::Zstd(Some(level)))
-                    .with_statistics(StatisticsOptions::default())
-                    .batched(schema);
-                Body::Parquet(Box::new(writer.map_err(failed)?))
+                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+                let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(failed)?;
+                Body::Parquet(Box::new(writer))
             }
         };
         Ok(Self { body, rows: 0 })
     }
 
-    pub fn write(&mut self, batch: &DataFrame) -> Result<()> {
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let rows_before = self.rows;
-        self.rows += batch.height() as u64;
-        let columns: Vec<Series> = match self.body {
-            Body::Parquet(_) => Vec::new(),
-            _ => batch.columns().iter().map(|column| column.as_materialized_series().rechunk()).collect(),
-        };
-        let cell = |column: &Series, row: usize| column.get(row).unwrap_or(AnyValue::Null).into_static();
+        self.rows += batch.num_rows() as u64;
+        let columns = batch.columns();
         match &mut self.body {
             Body::Table { table, rows_max, .. } => {
-                let room = rows_max.saturating_sub(rows_before as usize).min(batch.height());
+                let room = rows_max.saturating_sub(rows_before as usize).min(batch.num_rows());
                 for row in 0..room {
-                    table.add_row(columns.iter().map(|column| table_cell(&cell(column, row))));
+                    table.add_row(columns.iter().map(|column| table_cell(column, row)));
                 }
             }
             Body::Csv(writer) => {
-                for row in 0..batch.height() {
-                    for column in &columns {
-                        let text = values::text(&cell(column, row)).unwrap_or_default();
+                for row in 0..batch.num_rows() {
+                    for column in columns {
+                        let text = values::text(column, row).unwrap_or_default();
                         writer.write_field(text).map_err(failed)?;
                     }
                     writer.write_record(None::<&[u8]>).map_err(failed)?;
@@ -94,19 +91,19 @@ impl Writer {
             }
             Body::Lines(file) => {
                 let mut line = String::new();
-                for row in 0..batch.height() {
+                for row in 0..batch.num_rows() {
                     line.clear();
-                    for column in &columns {
+                    for (field, column) in batch.schema_ref().fields().iter().zip(columns) {
                         line.push(if line.is_empty() { '{' } else { ',' });
-                        values::quoted(column.name(), &mut line);
+                        values::quoted(field.name(), &mut line);
                         line.push(':');
-                        values::json(&cell(column, row), &mut line);
+                        values::json(column, row, &mut line);
                     }
                     line.push_str("}\n");
                     file.write_all(line.as_bytes()).map_err(failed)?;
                 }
             }
-            Body::Parquet(writer) => writer.write_batch(batch).map_err(failed)?,
+            Body::Parquet(writer) => writer.write(batch).map_err(failed)?,
         }
         Ok(())
     }
@@ -127,16 +124,16 @@ impl Writer {
             Body::Csv(mut writer) => writer.flush().map_err(failed)?,
             Body::Lines(mut file) => file.flush().map_err(failed)?,
             Body::Parquet(writer) => {
-                writer.finish().map_err(failed)?;
+                writer.close().map_err(failed)?;
             }
         }
         Ok(self.rows)
     }
 }
 
-fn table_cell(value: &AnyValue) -> Cell {
-    let text = values::text(value).unwrap_or_default();
-    let is_number = value.is_primitive_numeric() || matches!(value, AnyValue::Decimal(..));
+fn table_cell(column: &ArrayRef, row: usize) -> Cell {
+    let text = values::text(column, row).unwrap_or_default();
+    let is_number = column.data_type().is_numeric();
     let alignment = if is_number { CellAlignment::Right } else { CellAlignment::Left };
     Cell::new(text).set_alignment(alignment)
 }

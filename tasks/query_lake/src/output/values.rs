@@ -1,83 +1,100 @@
-//! Values as text and as JSON, amounts digit by digit.
+//! Values as text and as JSON, amounts digit by digit, floats so that they read back as themselves.
 
-use chrono::{DateTime, NaiveDate, TimeDelta};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use invoices::money;
-use polars::prelude::*;
 use std::fmt::Write;
 
 /// A value as a person or a CSV file has it; none for NULL.
-pub fn text(value: &AnyValue) -> Option<String> {
-    Some(match value {
-        AnyValue::Null => return None,
-        AnyValue::Boolean(value) => value.to_string(),
-        AnyValue::String(text) => (*text).to_owned(),
-        AnyValue::StringOwned(text) => text.to_string(),
-        AnyValue::Decimal(unscaled, _, scale) => money::format(*unscaled, *scale as u8),
-        AnyValue::Date(days) => date(*days),
-        AnyValue::Datetime(count, unit, _) => timestamp(*count, *unit, ' '),
-        AnyValue::DatetimeOwned(count, unit, _) => timestamp(*count, *unit, ' '),
-        AnyValue::List(_) | AnyValue::Array(..) | AnyValue::Struct(..) | AnyValue::StructOwned(_) => {
+pub fn text(column: &ArrayRef, row: usize) -> Option<String> {
+    if column.is_null(row) || column.data_type() == &DataType::Null {
+        return None;
+    }
+    Some(match column.data_type() {
+        DataType::Decimal128(_, scale) if *scale >= 0 => {
+            money::format(column.as_primitive::<Decimal128Type>().value(row), scale.unsigned_abs())
+        }
+        DataType::Float64 => format!("{:?}", column.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => format!("{:?}", column.as_primitive::<Float32Type>().value(row)),
+        DataType::Timestamp(..) => timestamp(column, row, "%Y-%m-%d %H:%M:%S%.f"),
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) | DataType::Struct(_) => {
             let mut nested = String::new();
-            json(value, &mut nested);
+            json(column, row, &mut nested);
             nested
         }
-        AnyValue::Categorical(..) | AnyValue::CategoricalOwned(..) => unquoted(value),
-        AnyValue::Enum(..) | AnyValue::EnumOwned(..) => unquoted(value),
-        other => other.to_string(),
+        _ => shown(column, row, &FormatOptions::new()),
     })
 }
 
-fn unquoted(value: &AnyValue) -> String {
-    value.get_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
 /// Appends a value as JSON. Decimals are numbers with all their digits.
-pub fn json(value: &AnyValue, out: &mut String) {
-    match value {
-        AnyValue::Null => out.push_str("null"),
-        AnyValue::Datetime(count, unit, _) => quoted(&timestamp(*count, *unit, 'T'), out),
-        AnyValue::DatetimeOwned(count, unit, _) => quoted(&timestamp(*count, *unit, 'T'), out),
-        AnyValue::Float32(number) if !number.is_finite() => out.push_str("null"),
-        AnyValue::Float64(number) if !number.is_finite() => out.push_str("null"),
-        AnyValue::List(items) | AnyValue::Array(items, _) => {
+pub fn json(column: &ArrayRef, row: usize, out: &mut String) {
+    let Some(items) = nested(column, row) else {
+        match (column.data_type(), text(column, row)) {
+            (_, None) => out.push_str("null"),
+            (DataType::Float64 | DataType::Float32, Some(text)) if !text.contains(|c: char| c.is_ascii_digit()) => {
+                out.push_str("null");
+            }
+            (DataType::Timestamp(..), _) => quoted(&timestamp(column, row, "%Y-%m-%dT%H:%M:%S%.f"), out),
+            (DataType::Boolean, Some(text)) => out.push_str(&text),
+            (data_type, Some(text)) if data_type.is_numeric() => out.push_str(&text),
+            (_, Some(text)) => quoted(&text, out),
+        }
+        return;
+    };
+    match items {
+        Nested::List(items) => {
             out.push('[');
-            for (index, item) in items.iter().enumerate() {
+            for index in 0..items.len() {
                 if index > 0 {
                     out.push(',');
                 }
-                json(&item, out);
+                json(&items, index, out);
             }
             out.push(']');
         }
-        AnyValue::Struct(_, _, fields) => object(fields, value._iter_struct_av(), out),
-        AnyValue::StructOwned(owned) => object(&owned.1, owned.0.iter().cloned(), out),
-        number if number.is_numeric_or_bool() => out.push_str(&text(number).unwrap_or_default()),
-        other => quoted(&text(other).unwrap_or_default(), out),
-    }
-}
-
-/// Which values JSON writes without quotes.
-trait Bare {
-    fn is_numeric_or_bool(&self) -> bool;
-}
-
-impl Bare for AnyValue<'_> {
-    fn is_numeric_or_bool(&self) -> bool {
-        matches!(self, AnyValue::Boolean(_) | AnyValue::Decimal(..)) || self.is_primitive_numeric()
-    }
-}
-
-fn object<'a>(fields: &[Field], values: impl Iterator<Item = AnyValue<'a>>, out: &mut String) {
-    out.push('{');
-    for (index, (field, value)) in fields.iter().zip(values).enumerate() {
-        if index > 0 {
-            out.push(',');
+        Nested::Struct => {
+            let columns = column.as_struct();
+            out.push('{');
+            for (index, (field, values)) in columns.fields().iter().zip(columns.columns()).enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                quoted(field.name(), out);
+                out.push(':');
+                json(values, row, out);
+            }
+            out.push('}');
         }
-        quoted(field.name(), out);
-        out.push(':');
-        json(&value, out);
     }
-    out.push('}');
+}
+
+enum Nested {
+    List(ArrayRef),
+    Struct,
+}
+
+fn nested(column: &ArrayRef, row: usize) -> Option<Nested> {
+    if column.is_null(row) {
+        return None;
+    }
+    match column.data_type() {
+        DataType::List(_) => Some(Nested::List(column.as_list::<i32>().value(row))),
+        DataType::LargeList(_) => Some(Nested::List(column.as_list::<i64>().value(row))),
+        DataType::FixedSizeList(..) => Some(Nested::List(column.as_fixed_size_list().value(row))),
+        DataType::Struct(_) => Some(Nested::Struct),
+        _ => None,
+    }
+}
+
+fn timestamp(column: &ArrayRef, row: usize, format: &str) -> String {
+    let options = FormatOptions::new().with_timestamp_format(Some(format)).with_timestamp_tz_format(Some(format));
+    shown(column, row, &options)
+}
+
+fn shown(column: &ArrayRef, row: usize, options: &FormatOptions) -> String {
+    let formatted = ArrayFormatter::try_new(column, options).map(|formatter| formatter.value(row).to_string());
+    formatted.unwrap_or_default()
 }
 
 /// Appends a JSON text.
@@ -99,49 +116,35 @@ pub fn quoted(text: &str, out: &mut String) {
     out.push('"');
 }
 
-fn date(days: i32) -> String {
-    let date = NaiveDate::default().checked_add_signed(TimeDelta::days(i64::from(days)));
-    date.map_or_else(|| format!("day {days}"), |date| date.format("%Y-%m-%d").to_string())
-}
-
-fn timestamp(count: i64, unit: TimeUnit, separator: char) -> String {
-    let time = match unit {
-        TimeUnit::Nanoseconds => Some(DateTime::from_timestamp_nanos(count)),
-        TimeUnit::Microseconds => DateTime::from_timestamp_micros(count),
-        TimeUnit::Milliseconds => DateTime::from_timestamp_millis(count),
-    };
-    let format = if separator == 'T' { "%Y-%m-%dT%H:%M:%S%.f" } else { "%Y-%m-%d %H:%M:%S%.f" };
-    time.map_or_else(|| count.to_string(), |time| time.naive_utc().format(format).to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::{Date32Array, Decimal128Array, Float64Array, TimestampMicrosecondArray};
+    use std::sync::Arc;
 
     #[test]
     fn amounts_keep_every_digit() {
-        let amount = AnyValue::Decimal(-12_345_678_901_234_567_890_123_456, 38, 2);
-        assert_eq!(text(&amount).unwrap(), "-123456789012345678901234.56");
-        let mut out = String::new();
-        json(&amount, &mut out);
-        assert_eq!(out, "-123456789012345678901234.56");
+        let amounts = Decimal128Array::from(vec![-12_345_678_901_234_567_890_123_456]);
+        let column: ArrayRef = Arc::new(amounts.with_precision_and_scale(38, 2).unwrap());
+        assert_eq!(text(&column, 0).unwrap(), "-123456789012345678901234.56");
     }
 
     #[test]
-    fn nested_values_are_json() {
-        let fields =
-            vec![Field::new("a\"".into(), DataType::Int64), Field::new("b".into(), DataType::String)];
-        let values = vec![AnyValue::Int64(1), AnyValue::String("x\n\u{1}")];
-        let text = text(&AnyValue::StructOwned(Box::new((values, fields)))).unwrap();
-        assert_eq!(text, "{\"a\\\"\":1,\"b\":\"x\\n\\u0001\"}");
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["b"], "x\n\u{1}");
+    fn floats_read_back_as_themselves() {
+        for value in [0.1, 1.0, 15_413_466.7, 1e300, 5e-324, f64::MAX, -0.0] {
+            let column: ArrayRef = Arc::new(Float64Array::from(vec![value]));
+            let mut line = String::new();
+            json(&column, 0, &mut line);
+            assert_eq!(text(&column, 0).unwrap().parse::<f64>().unwrap().to_bits(), value.to_bits());
+            assert_eq!(line.parse::<f64>().unwrap().to_bits(), value.to_bits());
+        }
     }
 
     #[test]
     fn times_are_iso_without_needless_digits() {
-        let value = AnyValue::Datetime(1_500_000, TimeUnit::Microseconds, None);
-        assert_eq!(text(&value).unwrap(), "1970-01-01 00:00:01.500");
-        assert_eq!(text(&AnyValue::Date(-1)).unwrap(), "1969-12-31");
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_500_000]));
+        assert_eq!(text(&times, 0).unwrap(), "1970-01-01 00:00:01.500");
+        let dates: ArrayRef = Arc::new(Date32Array::from(vec![-1]));
+        assert_eq!(text(&dates, 0).unwrap(), "1969-12-31");
     }
 }

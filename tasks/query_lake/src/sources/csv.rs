@@ -2,9 +2,10 @@
 //! most others is a mistake to be told, not a reason to make text of all of them.
 
 use super::values::Kind;
-use csv::{ErrorKind, ReaderBuilder, StringRecord};
+use ::csv::{ErrorKind, ReaderBuilder, StringRecord};
 use invoices::{Error, Result};
-use polars::prelude::*;
+use super::Columns;
+use arrow::array::ArrayRef;
 
 /// A column being read.
 struct Column {
@@ -21,7 +22,7 @@ struct Place {
 }
 
 /// Reads files of the same kind as one table; a column that a file lacks is NULL there.
-pub fn read(files: &[(String, bytes::Bytes)], delimiter: u8, null_texts: &[String]) -> Result<Vec<Series>> {
+pub fn read(files: &[(String, bytes::Bytes)], delimiter: u8, null_texts: &[String]) -> Result<Columns> {
     let mut columns: Vec<Column> = Vec::new();
     let mut rows = 0;
     for (index, (name, bytes)) in files.iter().enumerate() {
@@ -35,7 +36,7 @@ pub fn read(files: &[(String, bytes::Bytes)], delimiter: u8, null_texts: &[Strin
             }
         }
     }
-    columns.into_iter().map(|column| series(column, files)).collect()
+    columns.into_iter().map(|column| Ok((column.name.clone(), array(&column, files)?))).collect()
 }
 
 fn read_file(
@@ -69,7 +70,7 @@ fn read_file(
     }
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(|error| broken(name, &error))? {
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, ::csv::Position::line);
         for (field, &position) in record.iter().zip(&positions) {
             columns[position].values.push(Some(field.to_owned()));
             columns[position].places.push(Place { file, line });
@@ -83,15 +84,13 @@ fn read_file(
     Ok(rows)
 }
 
-fn series(column: Column, files: &[(String, bytes::Bytes)]) -> Result<Series> {
-    let kind = kind_of(&column, files)?;
-    let null = || AnyValue::Null;
-    let values = column.values.iter().map(|value| {
-        value.as_deref().map_or_else(|| Some(null()), |text| kind.value(text)).unwrap_or_else(null)
-    });
-    let values: Vec<AnyValue> = values.collect();
-    Series::from_any_values_and_dtype(column.name.as_str().into(), &values, &kind.data_type(), true)
-        .map_err(|error| Error::bug(format!("column {} cannot be built", column.name)).because(error))
+fn array(column: &Column, files: &[(String, bytes::Bytes)]) -> Result<ArrayRef> {
+    let kind = kind_of(column, files)?;
+    let texts: Vec<Option<&str>> = column.values.iter().map(Option::as_deref).collect();
+    kind.array(&texts).map_err(|row| {
+        let (Place { file, line }, text) = (column.places[row], texts[row].unwrap_or_default());
+        Error::refused(format!("{} line {line}: column {} holds {text:?}, which no decimal of 38 digits holds beside the others; shorten it or quote it as text", files[file].0, column.name))
+    })
 }
 
 /// The kind of all values; text when most are text.
@@ -103,6 +102,9 @@ fn kind_of(column: &Column, files: &[(String, bytes::Bytes)]) -> Result<Kind> {
         let Some(text) = value else { continue };
         count += 1;
         let kind = Kind::of(text);
+        if kind == Kind::Float {
+            return Err(too_long(column, row, files));
+        }
         if kind == Kind::Text {
             odd.push(row);
             continue;
@@ -112,6 +114,7 @@ fn kind_of(column: &Column, files: &[(String, bytes::Bytes)]) -> Result<Kind> {
             // Numbers and dates in one column: text, as nobody could say what else.
             Some(known) => match known.unified(kind) {
                 Some(unified) => Some(unified),
+                None if known.is_number() && kind.is_number() => return Err(too_long(column, row, files)),
                 None => return Ok(Kind::Text),
             },
         };
@@ -130,14 +133,24 @@ fn kind_of(column: &Column, files: &[(String, bytes::Bytes)]) -> Result<Kind> {
     }
 }
 
-fn broken(name: &str, error: &csv::Error) -> Error {
+/// A float would be another number.
+fn too_long(column: &Column, row: usize, files: &[(String, bytes::Bytes)]) -> Error {
+    let Place { file, line } = column.places[row];
+    let (file, name) = (&files[file].0, &column.name);
+    let text = column.values[row].as_deref().unwrap_or_default();
+    Error::refused(format!(
+        "{file} line {line}: column {name} holds {text:?}, and a decimal of 38 digits does not hold it beside the others; shorten it"
+    ))
+}
+
+fn broken(name: &str, error: &::csv::Error) -> Error {
     match error.kind() {
         ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.as_ref().map_or(0, csv::Position::line);
+            let line = pos.as_ref().map_or(0, ::csv::Position::line);
             Error::refused(format!("{name} line {line} has {len} fields where the header has {expected_len}"))
         }
         ErrorKind::Utf8 { pos, .. } => {
-            let line = pos.as_ref().map_or(0, csv::Position::line);
+            let line = pos.as_ref().map_or(0, ::csv::Position::line);
             Error::refused(format!("{name} line {line} is not UTF-8 text"))
         }
         _ => Error::refused(format!("{name} is not CSV: {error}")),
@@ -147,18 +160,30 @@ fn broken(name: &str, error: &csv::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::Array;
+    use arrow::datatypes::DataType;
 
-    fn read_one(text: &'static str) -> Result<Vec<Series>> {
+
+    fn read_one(text: &'static str) -> Result<Columns> {
         read(&[("x.csv".to_owned(), text.into())], b',', &["n/a".to_owned()])
     }
 
     #[test]
     fn columns_have_the_type_of_their_values() {
         let columns = read_one("a,b,c,d\n1,0.5,2026-01-01,x\n2,1.25,,n/a\n").unwrap();
-        let types: Vec<&DataType> = columns.iter().map(|column| column.dtype()).collect();
-        assert_eq!(types, [&DataType::Int64, &DataType::Decimal(38, 2), &DataType::Date, &DataType::String]);
-        assert_eq!(columns[1].get(0).unwrap(), AnyValue::Decimal(50, 38, 2));
-        assert_eq!(columns[3].null_count(), 1);
+        let types: Vec<&DataType> = columns.iter().map(|(_, column)| column.data_type()).collect();
+        assert_eq!(types, [&DataType::Int64, &DataType::Decimal128(38, 2), &DataType::Date32, &DataType::Utf8]);
+        assert_eq!(columns[3].1.null_count(), 1);
+    }
+
+    #[test]
+    fn no_number_becomes_another_one() {
+        let columns = read_one("v\n1e3\n0.12345678901234567890\n").unwrap();
+        assert_eq!(columns[0].1.data_type(), &DataType::Decimal128(38, 20));
+        for text in ["v\n1e300\n1\n", "v\n123456789012345678901234567890123456789\n", "v\n1e30\n1e-30\n"] {
+            let error = read_one(text).unwrap_err().to_string();
+            assert!(error.contains("decimal of 38 digits"), "{error}");
+        }
     }
 
     #[test]
@@ -173,7 +198,7 @@ mod tests {
     fn files_with_other_columns_are_one_table() {
         let files = [("x".to_owned(), "a\n1\n".into()), ("y".to_owned(), "b,a\nx,2\n".into())];
         let columns = read(&files, b',', &[]).unwrap();
-        assert_eq!(columns.iter().map(|column| column.len()).collect::<Vec<_>>(), [2, 2]);
-        assert_eq!(columns[1].get(0).unwrap(), AnyValue::Null);
+        assert_eq!(columns.iter().map(|(_, column)| column.len()).collect::<Vec<_>>(), [2, 2]);
+        assert!(columns[1].1.is_null(0));
     }
 }

@@ -2,13 +2,13 @@
 //! types that the database declares, so a numeric stays the number it is.
 
 use super::values::Kind;
-use super::{Loading, Source, frame};
+use super::{Loading, Source};
 use invoices::source::SourceUrl;
 use invoices::source::args::quote;
 use invoices::source::postgres::{failed, query_one};
 use invoices::source::url::PostgresUrl;
 use invoices::{Error, Result};
-use polars::prelude::*;
+use super::Columns;
 use postgres::fallible_iterator::FallibleIterator;
 use rusqlite::OpenFlags;
 use rusqlite::types::ValueRef;
@@ -20,7 +20,7 @@ pub fn is_database(location: &str) -> bool {
 
 /// # Errors
 /// Usage when the URL names no table; what the database says otherwise.
-pub fn load(source: &Source, loading: &Loading) -> Result<DataFrame> {
+pub fn load(source: &Source, loading: &Loading) -> Result<Columns> {
     let (url, table) =
         source.location.rsplit_once('#').filter(|(_, table)| !table.is_empty()).ok_or_else(|| {
             let advice = "put it after a #, as in postgres://user@host/database#customers";
@@ -31,21 +31,24 @@ pub fn load(source: &Source, loading: &Loading) -> Result<DataFrame> {
         SourceUrl::Postgres(url) => reading.postgres(&url, table)?,
         SourceUrl::Sqlite(path) => reading.sqlite(&path, table)?,
     }
-    let columns = reading.columns.into_iter().map(Column::series).collect::<Result<_>>()?;
-    frame(columns)
+    let name = &source.name;
+    reading.columns.into_iter().map(|column| column.array(name)).collect()
 }
 
 struct Column {
     name: String,
     kind: Kind,
-    values: Vec<AnyValue<'static>>,
+    values: Vec<Option<String>>,
 }
 
 impl Column {
-    fn series(self) -> Result<Series> {
-        let data_type = self.kind.data_type();
-        Series::from_any_values_and_dtype(self.name.as_str().into(), &self.values, &data_type, true)
-            .map_err(|error| Error::bug(format!("column {} cannot be built", self.name)).because(error))
+    fn array(self, table: &str) -> Result<(String, arrow::array::ArrayRef)> {
+        let texts: Vec<Option<&str>> = self.values.iter().map(Option::as_deref).collect();
+        let array = self.kind.array(&texts).map_err(|row| {
+            let (text, name, kind) = (texts[row].unwrap_or_default(), &self.name, self.kind.plural());
+            Error::refused(format!("column {name} of {table} holds {text:?}, which does not fit {kind}"))
+        })?;
+        Ok((self.name, array))
     }
 }
 
@@ -65,16 +68,7 @@ impl Reading<'_> {
                 self.source.name
             )));
         }
-        let column = &mut self.columns[index];
-        let value = match text {
-            None => AnyValue::Null,
-            Some(text) => column.kind.value(text).ok_or_else(|| {
-                let (name, table) = (&column.name, &self.source.name);
-                let kind = column.kind.plural();
-                Error::refused(format!("column {name} of {table} holds {text:?}, which does not fit {kind}"))
-            })?,
-        };
-        column.values.push(value);
+        self.columns[index].values.push(text.map(str::to_owned));
         Ok(())
     }
 

@@ -1,13 +1,15 @@
 //! Where files are: one, a folder or a pattern, on a disk or in a bucket.
 
-use super::{Loading, Source, csv, frame, json_rows, text};
+use super::{Loading, Source, csv, hive, in_memory, json_rows, text};
+use crate::objects::{Group, Objects, Part};
+use arrow::datatypes::{Field, Schema};
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use invoices::lake::{CONCURRENCY, Lake, Object};
 use invoices::{Error, Kind, Result};
-use polars::io::HiveOptions;
-use polars::polars_utils::pl_path::PlRefPath;
-use polars::prelude::*;
+use datafusion::catalog::TableProvider;
 use regex::Regex;
 
 /// What a file is, by the end of its name.
@@ -43,7 +45,7 @@ struct Found {
     objects: Vec<Object>,
 }
 
-pub fn load(source: &Source, loading: &Loading) -> Result<LazyFrame> {
+pub fn load(source: &Source, loading: &Loading) -> Result<Arc<dyn TableProvider>> {
     let found = loading.runtime.block_on(find(source))?;
     let form = form_of(source, &found)?;
     if form == Form::Parquet {
@@ -57,7 +59,7 @@ pub fn load(source: &Source, loading: &Loading) -> Result<LazyFrame> {
         Form::Mail => text::mails(&files)?,
         Form::Parquet => Vec::new(),
     };
-    Ok(frame(columns)?.lazy())
+    in_memory(columns)
 }
 
 /// The one form of all files.
@@ -209,14 +211,40 @@ async fn read_all(source: &Source, found: &Found, loading: &Loading<'_>) -> Resu
     stream::iter(&found.objects).map(read).buffered(CONCURRENCY).try_collect().await
 }
 
-fn parquet(source: &Source, found: &Found, loading: &Loading) -> Result<LazyFrame> {
-    let paths: Vec<PlRefPath> =
+fn parquet(source: &Source, found: &Found, loading: &Loading) -> Result<Arc<dyn TableProvider>> {
+    let metas: Vec<_> =
         found.objects.iter().map(|object| loading.pinned.add(&source.name, &found.store, object)).collect();
-    let has_partitions = found.objects.iter().all(|object| object.path.contains('='));
-    let hive_options = if has_partitions { HiveOptions::new_enabled() } else { HiveOptions::new_disabled() };
-    let options = ScanArgsParquet { hive_options, glob: false, ..Default::default() };
-    LazyFrame::scan_parquet_files(paths.into(), options)
-        .map_err(|error| Error::refused(format!("--with {}: not Parquet", source.name)).because(error))
+    let schema_of = |(object, meta): (&Object, object_store::ObjectMeta)| {
+        let (pinned, place) = (loading.pinned.clone(), found.store.locate(&object.path));
+        async move {
+            let hint = crate::pinned::tail_bytes(meta.size) as usize;
+            let reading = DFParquetMetadata::new(&*pinned, &meta).with_metadata_size_hint(Some(hint));
+            let schema = reading.fetch_schema().await;
+            schema.map_err(|error| Error::refused(format!("{place} is not Parquet")).because(error))
+        }
+    };
+    let reading = stream::iter(found.objects.iter().zip(metas.clone())).map(schema_of).buffered(CONCURRENCY);
+    let schemas: Vec<Schema> = loading.runtime.block_on(reading.try_collect())?;
+    let merged = Schema::try_merge(schemas).map_err(|error| {
+        Error::refused(format!("--with {}: the files' columns differ in their types", source.name)).because(error)
+    })?;
+    let paths: Vec<&str> = found.objects.iter().map(|object| object.path.as_str()).collect();
+    let keys = hive::keys(&paths);
+    let is_key = |field: &&Arc<Field>| keys.iter().any(|key| key.name == *field.name());
+    let mut fields: Vec<Field> = merged
+        .fields()
+        .iter()
+        .filter(|field| !is_key(field))
+        .map(|field| field.as_ref().clone().with_nullable(true))
+        .collect();
+    fields.extend(keys.iter().map(|key| Field::new(&key.name, key.data_type(), true)));
+    let parts = metas
+        .into_iter()
+        .enumerate()
+        .map(|(row, meta)| Part { meta, values: keys.iter().map(|key| key.values[row].clone()).collect() });
+    let group = Group { keys: keys.iter().map(|key| key.name.clone()).collect(), parts: parts.collect(), rows: None };
+    let schema = Arc::new(Schema::new(fields));
+    Ok(Arc::new(Objects { schema, groups: vec![group], pinned: loading.pinned.clone() }))
 }
 
 #[cfg(test)]

@@ -3,8 +3,11 @@
 use super::json::{self, Json};
 use super::values::Kind;
 use invoices::{Error, Result};
-use polars::prelude::*;
-use std::borrow::Cow;
+use super::Columns;
+use arrow::array::{Array, ArrayRef, BooleanArray, ListArray, StructArray, new_null_array};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field, Fields};
+use std::sync::Arc;
 
 /// Type of a field over all rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +25,7 @@ struct Row<'a> {
 }
 
 /// Reads files as one table: JSON lines, an array of objects, or one object each.
-pub fn read(files: &[(String, bytes::Bytes)]) -> Result<Vec<Series>> {
+pub fn read(files: &[(String, bytes::Bytes)]) -> Result<Columns> {
     let mut rows = Vec::new();
     for (name, bytes) in files {
         let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -46,7 +49,17 @@ pub fn read(files: &[(String, bytes::Bytes)]) -> Result<Vec<Series>> {
     if fields.is_empty() {
         return Err(Error::refused("the JSON source has no fields; is it empty?"));
     }
-    fields.iter().map(|(name, field)| series(name, field, &rows)).collect()
+    let values: Vec<Option<&Json>> = rows.iter().map(|row| Some(&row.value)).collect();
+    let column = |(name, field): &(String, Type)| {
+        let array = array(&fields_named(&values, name), field).map_err(|Unfit { at, text }| {
+            let place = &rows[at].place;
+            Error::refused(format!(
+                "{place}: field {name} holds {text}, and a decimal of 38 digits does not hold it beside the others; shorten it or put it in quotes"
+            ))
+        })?;
+        Ok((name.clone(), array))
+    };
+    fields.iter().map(column).collect()
 }
 
 fn rows_of<'a>(name: &str, text: &'a str) -> Result<Vec<Row<'a>>> {
@@ -124,6 +137,8 @@ fn unify(known: &mut Type, value: &Json, path: &mut String) -> Result<(), Confli
                 match kind.unified(*other) {
                     Some(unified) => *kind = unified,
                     None if *is_text => *kind = Kind::Text,
+                    // Whoever builds the column names the value.
+                    None if kind.is_number() && other.is_number() => *kind = Kind::Float,
                     None => return conflict(known, path),
                 }
                 Ok(())
@@ -164,52 +179,86 @@ fn named(known: &Type) -> &'static str {
 impl Type {
     fn data_type(&self) -> DataType {
         match self {
-            Type::Unknown => DataType::String,
+            Type::Unknown => DataType::Utf8,
             Type::Scalar { kind, .. } => kind.data_type(),
-            Type::List(items) => DataType::List(Box::new(items.data_type())),
+            Type::List(items) => DataType::List(item_field(items)),
             Type::Struct(fields) => DataType::Struct(fields_of(fields)),
         }
     }
 }
 
-fn fields_of(fields: &[(String, Type)]) -> Vec<Field> {
-    fields.iter().map(|(name, field)| Field::new(name.as_str().into(), field.data_type())).collect()
+fn fields_of(fields: &[(String, Type)]) -> Fields {
+    fields.iter().map(|(name, field)| Field::new(name, field.data_type(), true)).collect()
 }
 
-fn series(name: &str, field: &Type, rows: &[Row]) -> Result<Series> {
-    let failed = |error: PolarsError| Error::bug(format!("field {name} cannot be built")).because(error);
-    let values = rows.iter().map(|row| match &row.value {
-        Json::Object(values) => any_value(get(values, name), field),
-        _ => Ok(AnyValue::Null),
-    });
-    let values: Vec<AnyValue> = values.collect::<PolarsResult<_>>().map_err(failed)?;
-    Series::from_any_values_and_dtype(name.into(), &values, &field.data_type(), true).map_err(failed)
+/// A number that the column's type does not hold.
+struct Unfit {
+    at: usize,
+    text: String,
+}
+
+fn item_field(items: &Type) -> Arc<Field> {
+    Arc::new(Field::new_list_field(items.data_type(), true))
 }
 
 /// The last one wins when a name comes twice, as in most readers.
-fn get<'v, 'a>(values: &'v [(Cow<'a, str>, Json<'a>)], name: &str) -> &'v Json<'a> {
-    values.iter().rev().find(|(known, _)| known == name).map_or(&Json::Null, |(_, value)| value)
+fn fields_named<'v, 'a>(values: &[Option<&'v Json<'a>>], name: &str) -> Vec<Option<&'v Json<'a>>> {
+    let field = |value: &Option<&'v Json<'a>>| match value {
+        Some(Json::Object(values)) => values.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value),
+        _ => None,
+    };
+    values.iter().map(field).collect()
 }
 
-fn any_value(value: &Json, field: &Type) -> PolarsResult<AnyValue<'static>> {
-    Ok(match (value, field) {
-        (Json::Bool(value), _) => AnyValue::Boolean(*value),
-        (Json::Number(text), Type::Scalar { kind, .. }) => kind.value(text).unwrap_or(AnyValue::Null),
-        (Json::Text(text), Type::Scalar { kind, .. }) => kind.value(text).unwrap_or(AnyValue::Null),
-        (Json::Array(values), Type::List(items)) => {
-            let values: Vec<AnyValue> =
-                values.iter().map(|value| any_value(value, items)).collect::<PolarsResult<_>>()?;
-            let data_type = items.data_type();
-            AnyValue::List(Series::from_any_values_and_dtype("".into(), &values, &data_type, true)?)
+/// One column; `at` of an error is the position among these values.
+fn array(values: &[Option<&Json>], field: &Type) -> std::result::Result<ArrayRef, Unfit> {
+    Ok(match field {
+        Type::Unknown => new_null_array(&DataType::Utf8, values.len()),
+        Type::Scalar { kind: Kind::Bool, is_text: false } => {
+            let value = |value: &Option<&Json>| if let Some(Json::Bool(value)) = value { Some(*value) } else { None };
+            Arc::new(values.iter().map(value).collect::<BooleanArray>())
         }
-        (Json::Object(values), Type::Struct(fields)) => {
-            let items: Vec<AnyValue> = fields
+        Type::Scalar { kind, is_text } => {
+            let text = |value: &Option<&Json>| match value {
+                Some(Json::Number(text)) => Some((*text).to_owned()),
+                Some(Json::Text(text)) => Some(text.to_string()),
+                _ => None,
+            };
+            let texts: Vec<Option<String>> = values.iter().map(text).collect();
+            let texts: Vec<Option<&str>> = texts.iter().map(Option::as_deref).collect();
+            let unfit = |at: usize| Unfit { at, text: texts[at].unwrap_or_default().to_owned() };
+            if *kind == Kind::Float && !is_text {
+                let at = texts.iter().position(|text| text.is_some_and(|text| Kind::of(text) == Kind::Float));
+                return Err(unfit(at.unwrap_or(0)));
+            }
+            kind.array(&texts).map_err(unfit)?
+        }
+        Type::List(items) => {
+            let (mut all, mut lengths, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+            for (at, value) in values.iter().enumerate() {
+                let before = all.len();
+                if let Some(Json::Array(values)) = value {
+                    all.extend(values.iter().map(Some));
+                }
+                lengths.push(all.len() - before);
+                owners.extend(std::iter::repeat_n(at, all.len() - before));
+            }
+            let nulls: NullBuffer = values.iter().map(|value| matches!(value, Some(Json::Array(_)))).collect();
+            let items_array =
+                array(&all, items).map_err(|unfit| Unfit { at: owners[unfit.at], text: unfit.text })?;
+            Arc::new(ListArray::new(item_field(items), OffsetBuffer::from_lengths(lengths), items_array, Some(nulls)))
+        }
+        Type::Struct(fields) => {
+            let arrays: Vec<ArrayRef> = fields
                 .iter()
-                .map(|(name, field)| any_value(get(values, name), field))
-                .collect::<PolarsResult<_>>()?;
-            AnyValue::StructOwned(Box::new((items, fields_of(fields))))
+                .map(|(name, field)| array(&fields_named(values, name), field))
+                .collect::<std::result::Result<_, _>>()?;
+            let nulls: NullBuffer = values.iter().map(|value| matches!(value, Some(Json::Object(_)))).collect();
+            if arrays.is_empty() {
+                return Ok(Arc::new(StructArray::new_empty_fields(values.len(), Some(nulls))));
+            }
+            Arc::new(StructArray::new(fields_of(fields), arrays, Some(nulls)))
         }
-        _ => AnyValue::Null,
     })
 }
 
@@ -217,7 +266,7 @@ fn any_value(value: &Json, field: &Type) -> PolarsResult<AnyValue<'static>> {
 mod tests {
     use super::*;
 
-    fn read_one(text: &'static str) -> Result<Vec<Series>> {
+    fn read_one(text: &'static str) -> Result<Columns> {
         read(&[("x.jsonl".to_owned(), text.into())])
     }
 
@@ -227,19 +276,19 @@ mod tests {
             "{\"id\": 1, \"r\": {\"score\": 0.5, \"on\": \"2026-01-31\"}}\n\n{\"id\": 2, \"r\": {\"score\": 12}, \"t\": [\"a\"]}\n",
         )
         .unwrap();
-        let types: Vec<DataType> = columns.iter().map(|column| column.dtype().clone()).collect();
-        let rating = DataType::Struct(vec![
-            Field::new("score".into(), DataType::Decimal(38, 1)),
-            Field::new("on".into(), DataType::Date),
-        ]);
-        assert_eq!(types, [DataType::Int64, rating, DataType::List(Box::new(DataType::String))]);
-        assert_eq!(columns[2].null_count(), 1);
+        let types: Vec<DataType> = columns.iter().map(|(_, column)| column.data_type().clone()).collect();
+        let rating = DataType::Struct(Fields::from(vec![
+            Field::new("score", DataType::Decimal128(38, 1), true),
+            Field::new("on", DataType::Date32, true),
+        ]));
+        assert_eq!(types, [DataType::Int64, rating, DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))]);
+        assert_eq!(columns[2].1.null_count(), 1);
     }
 
     #[test]
     fn an_array_and_an_object_over_lines_are_rows_too() {
-        assert_eq!(read_one("[{\"a\": 1},\n {\"a\": 2}]").unwrap()[0].len(), 2);
-        assert_eq!(read_one("{\n \"a\": 1\n}\n").unwrap()[0].len(), 1);
+        assert_eq!(read_one("[{\"a\": 1},\n {\"a\": 2}]").unwrap()[0].1.len(), 2);
+        assert_eq!(read_one("{\n \"a\": 1\n}\n").unwrap()[0].1.len(), 1);
     }
 
     #[test]

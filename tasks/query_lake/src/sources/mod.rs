@@ -5,6 +5,7 @@
 mod csv;
 mod database;
 mod files;
+mod hive;
 mod json;
 mod json_rows;
 mod text;
@@ -14,7 +15,17 @@ use crate::pinned::Pinned;
 use invoices::lake::names::Table;
 use invoices::source::url::has_password;
 use invoices::{Error, Result};
-use polars::prelude::*;
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Field, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use std::sync::Arc;
+
+/// Whole columns by name.
+pub type Columns = Vec<(String, ArrayRef)>;
+
+const BATCH_ROWS: usize = 8192;
 
 /// A `--with name=URL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +36,7 @@ pub struct Source {
 
 /// What loading needs beside the source.
 pub struct Loading<'a> {
-    pub pinned: &'a Pinned,
+    pub pinned: &'a Arc<Pinned>,
     pub runtime: &'a tokio::runtime::Handle,
     pub null_texts: &'a [String],
     pub bytes_max: u64,
@@ -65,20 +76,27 @@ impl Source {
     /// # Errors
     /// Refused for content that is not what its name says, configuration for what is not there,
     /// retry for services that don't answer.
-    pub fn load(&self, loading: &Loading) -> Result<LazyFrame> {
+    pub fn load(&self, loading: &Loading) -> Result<Arc<dyn TableProvider>> {
         if database::is_database(&self.location) {
-            return Ok(database::load(self, loading)?.lazy());
+            return in_memory(database::load(self, loading)?);
         }
         files::load(self, loading)
     }
 }
 
-/// A frame of whole columns.
-fn frame(columns: Vec<Series>) -> Result<DataFrame> {
-    let height = columns.first().map_or(0, |column| column.len());
-    let columns = columns.into_iter().map(IntoColumn::into_column).collect();
-    DataFrame::new(height, columns)
-        .map_err(|error| Error::refused("columns have different names or lengths").because(error))
+/// Columns as a table.
+fn in_memory(columns: Columns) -> Result<Arc<dyn TableProvider>> {
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), true)).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    let batch = RecordBatch::try_new(schema.clone(), arrays)?;
+    // Slices share the columns and let both cores work.
+    let rows = batch.num_rows();
+    let slices = (0..rows).step_by(BATCH_ROWS).map(|at| batch.slice(at, BATCH_ROWS.min(rows - at))).collect();
+    let table = MemTable::try_new(schema, vec![slices])
+        .map_err(|error| Error::bug("columns are no table").because(error))?;
+    Ok(Arc::new(table))
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use super::values::timestamp_us;
 use invoices::{Error, Result};
 use mailparse::{MailHeaderMap, ParsedMail, parse_mail};
-use polars::prelude::*;
+use super::Columns;
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
+use std::sync::Arc;
 
 type Files = [(String, bytes::Bytes)];
 
 /// Columns file, line (from 1) and text; bytes that are not UTF-8 become `U+FFFD`.
-pub fn lines(files: &Files) -> Vec<Series> {
+pub fn lines(files: &Files) -> Columns {
     let (mut names, mut numbers, mut texts) = (Vec::new(), Vec::new(), Vec::new());
     for (name, bytes) in files {
         for (index, line) in String::from_utf8_lossy(bytes).lines().enumerate() {
@@ -18,9 +20,9 @@ pub fn lines(files: &Files) -> Vec<Series> {
         }
     }
     vec![
-        Series::new("file".into(), names),
-        Series::new("line".into(), numbers),
-        Series::new("text".into(), texts),
+        ("file".to_owned(), Arc::new(StringArray::from(names)) as ArrayRef),
+        ("line".to_owned(), Arc::new(Int64Array::from(numbers))),
+        ("text".to_owned(), Arc::new(StringArray::from(texts))),
     ]
 }
 
@@ -28,7 +30,7 @@ pub fn lines(files: &Files) -> Vec<Series> {
 ///
 /// # Errors
 /// Refused for a file that has no header of a mail.
-pub fn mails(files: &Files) -> Result<Vec<Series>> {
+pub fn mails(files: &Files) -> Result<Columns> {
     let mut columns: [Vec<Option<String>>; 5] = Default::default();
     let mut sent = Vec::new();
     for (name, bytes) in files {
@@ -46,11 +48,12 @@ pub fn mails(files: &Files) -> Result<Vec<Series>> {
         }
     }
     let names = ["file", "sender", "recipients", "subject", "body"];
-    let mut series: Vec<Series> =
-        names.iter().zip(columns).map(|(name, values)| Series::new((*name).into(), values)).collect();
-    let sent = Int64Chunked::from_iter_options("sent".into(), sent.into_iter());
-    series.insert(4, sent.into_datetime(TimeUnit::Microseconds, None).into_series());
-    Ok(series)
+    let texts = names.iter().zip(columns);
+    let mut columns: Columns = texts
+        .map(|(name, values)| ((*name).to_owned(), Arc::new(StringArray::from(values)) as ArrayRef))
+        .collect();
+    columns.insert(4, ("sent".to_owned(), Arc::new(TimestampMicrosecondArray::from(sent))));
+    Ok(columns)
 }
 
 fn sent_us(text: &str) -> Option<i64> {
@@ -71,6 +74,8 @@ fn body(mail: &ParsedMail) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
     #[test]
     fn a_mail_is_a_row_with_its_text_decoded() {
@@ -80,10 +85,10 @@ mod tests {
             --x\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n\
             SW52b2ljZSA0Mg==\r\n--x--\r\n";
         let columns = mails(&[("m.eml".to_owned(), mail.into())]).unwrap();
-        let text = |index: usize| columns[index].get(0).unwrap().to_string();
-        assert_eq!(text(3), "\"Café\"");
-        assert_eq!(columns[4].get(0).unwrap(), AnyValue::Datetime(0, TimeUnit::Microseconds, None));
-        assert_eq!(text(5), "\"Invoice 42\"");
+        let text = |index: usize| columns[index].1.as_string::<i32>().value(0).to_owned();
+        assert_eq!(text(3), "Café");
+        assert_eq!(columns[4].1.as_primitive::<TimestampMicrosecondType>().value(0), 0);
+        assert_eq!(text(5), "Invoice 42");
     }
 
     #[test]
@@ -95,6 +100,6 @@ mod tests {
     #[test]
     fn lines_are_numbered() {
         let columns = lines(&[("t.txt".to_owned(), "a\r\n\nb\n".into())]);
-        assert_eq!(columns[1].i64().unwrap().into_no_null_iter().collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(columns[1].1.as_primitive::<Int64Type>().values().to_vec(), [1, 2, 3]);
     }
 }

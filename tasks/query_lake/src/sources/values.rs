@@ -3,7 +3,13 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use invoices::money;
-use polars::prelude::*;
+use std::borrow::Cow;
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, TimeUnit};
+use std::sync::Arc;
 
 const DIGITS_MAX: usize = 38;
 
@@ -50,7 +56,7 @@ impl Kind {
             (a, b) if a == b => a,
             (Decimal { whole: w1, scale: s1 }, Decimal { whole: w2, scale: s2 }) => {
                 let (whole, scale) = (w1.max(w2), s1.max(s2));
-                if whole + scale > DIGITS_MAX { Float } else { Decimal { whole, scale } }
+                if whole + scale > DIGITS_MAX { return None } else { Decimal { whole, scale } }
             }
             (Int, decimal @ Decimal { .. }) | (decimal @ Decimal { .. }, Int) => {
                 decimal.unified(Decimal { whole: 19, scale: 0 })?
@@ -61,15 +67,19 @@ impl Kind {
         })
     }
 
+    pub fn is_number(self) -> bool {
+        matches!(self, Kind::Int | Kind::Decimal { .. } | Kind::Float)
+    }
+
     pub fn data_type(self) -> DataType {
         match self {
             Kind::Bool => DataType::Boolean,
             Kind::Int => DataType::Int64,
-            Kind::Decimal { scale, .. } => DataType::Decimal(DIGITS_MAX, scale),
+            Kind::Decimal { scale, .. } => DataType::Decimal128(DIGITS_MAX as u8, scale as i8),
             Kind::Float => DataType::Float64,
-            Kind::Date => DataType::Date,
-            Kind::Timestamp => DataType::Datetime(TimeUnit::Microseconds, None),
-            Kind::Text => DataType::String,
+            Kind::Date => DataType::Date32,
+            Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Kind::Text => DataType::Utf8,
         }
     }
 
@@ -86,21 +96,64 @@ impl Kind {
         }
     }
 
-    /// A value of this kind; none when the text is not one.
-    pub fn value(self, text: &str) -> Option<AnyValue<'static>> {
-        Some(match self {
-            Kind::Bool => AnyValue::Boolean(text.parse().ok()?),
-            Kind::Int => AnyValue::Int64(text.parse().ok()?),
+    /// A column of values of this kind.
+    ///
+    /// # Errors
+    /// The row of the first text that is not one.
+    pub fn array(self, texts: &[Option<&str>]) -> Result<ArrayRef, usize> {
+        Ok(match self {
+            Kind::Bool => Arc::new(BooleanArray::from(each(texts, |text| text.parse().ok())?)),
+            Kind::Int => Arc::new(Int64Array::from(each(texts, |text| text.parse().ok())?)),
             Kind::Decimal { scale, .. } => {
-                let unscaled = money::parse(text, u8::try_from(scale).ok()?).ok()?;
-                AnyValue::Decimal(unscaled, DIGITS_MAX, scale)
+                let values = each(texts, |text| unscaled(text, scale))?;
+                let array = Decimal128Array::from(values);
+                Arc::new(array.with_precision_and_scale(DIGITS_MAX as u8, scale as i8).map_err(|_| 0_usize)?)
             }
-            Kind::Float => AnyValue::Float64(text.parse().ok()?),
-            Kind::Date => AnyValue::Date(days(date(text)?)),
-            Kind::Timestamp => AnyValue::Datetime(timestamp_us(text)?, TimeUnit::Microseconds, None),
-            Kind::Text => AnyValue::StringOwned(text.into()),
+            Kind::Float => Arc::new(Float64Array::from(each(texts, |text| text.parse().ok())?)),
+            Kind::Date => Arc::new(Date32Array::from(each(texts, |text| Some(days(date(text)?)))?)),
+            Kind::Timestamp => Arc::new(TimestampMicrosecondArray::from(each(texts, timestamp_us)?)),
+            Kind::Text => Arc::new(StringArray::from(texts.to_vec())),
         })
     }
+}
+
+fn each<T>(texts: &[Option<&str>], parse: impl Fn(&str) -> Option<T>) -> Result<Vec<Option<T>>, usize> {
+    let parsed = texts.iter().enumerate().map(|(row, text)| match text {
+        None => Ok(None),
+        Some(text) => parse(text).map(Some).ok_or(row),
+    });
+    parsed.collect()
+}
+
+fn unscaled(text: &str, scale: usize) -> Option<i128> {
+    let plain = expanded(text)?;
+    money::parse(&plain, u8::try_from(scale).ok()?).ok()
+}
+
+/// A number without its exponent, with all its digits; none when there are too many of them.
+fn expanded(text: &str) -> Option<Cow<'_, str>> {
+    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return Some(Cow::Borrowed(text)) };
+    let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.unsigned_abs() <= 76)?;
+    let (sign, digits) = match mantissa.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", mantissa.strip_prefix('+').unwrap_or(mantissa)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    let point = whole.len() as i32 + exponent;
+    let plain = if point <= 0 {
+        format!("0.{}{all}", "0".repeat(point.unsigned_abs() as usize))
+    } else if point as usize >= all.len() {
+        format!("{all}{}", "0".repeat(point as usize - all.len()))
+    } else {
+        format!("{}.{}", &all[..point as usize], &all[point as usize..])
+    };
+    let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    Some(Cow::Owned(format!("{sign}{whole}{point}{fraction}")))
 }
 
 fn days(date: NaiveDate) -> i32 {
@@ -122,12 +175,13 @@ fn number(text: &str) -> Option<Kind> {
     if whole.len() > 1 && whole.starts_with('0') {
         return None;
     }
-    if has_exponent {
-        return text.parse::<f64>().ok().map(|_| Kind::Float);
-    }
-    if !mantissa.contains('.') && text.parse::<i64>().is_ok() {
+    let plain = if has_exponent { expanded(text) } else { Some(Cow::Borrowed(text)) };
+    let Some(plain) = plain else { return text.parse::<f64>().ok().map(|_| Kind::Float) };
+    if !plain.contains('.') && !has_exponent && plain.parse::<i64>().is_ok() {
         return Some(Kind::Int);
     }
+    let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
+    let whole = whole.trim_start_matches(['-', '+']);
     if whole.len() + fraction.len() > DIGITS_MAX {
         return Some(Kind::Float);
     }
@@ -161,6 +215,7 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::Array;
 
     #[test]
     fn values_are_what_they_look_like() {
@@ -172,7 +227,9 @@ mod tests {
             ("0.10", decimal(1, 2)),
             ("-123456789012345678901.5", decimal(21, 1)),
             ("99999999999999999999", decimal(20, 0)),
-            ("1e3", Kind::Float),
+            ("1e3", decimal(4, 0)),
+            ("1.5E-3", decimal(1, 4)),
+            ("1e99", Kind::Float),
             ("1,5", Kind::Text),
             ("-", Kind::Text),
             ("true", Kind::Bool),
@@ -190,9 +247,9 @@ mod tests {
     #[test]
     fn amounts_near_the_limits_are_exact() {
         let kind = Kind::of("12345678901234567890.12").unified(Kind::of("0.123456")).unwrap();
-        assert_eq!(kind.value("0.1"), Some(AnyValue::Decimal(100_000, 38, 6)));
-        let value = kind.value("12345678901234567890.12");
-        assert_eq!(value, Some(AnyValue::Decimal(12_345_678_901_234_567_890_120_000, 38, 6)));
+        let column = kind.array(&[Some("0.1"), Some("12345678901234567890.12"), Some("1.5e-3")]).unwrap();
+        let expected = Decimal128Array::from(vec![100_000, 12_345_678_901_234_567_890_120_000, 1_500]);
+        assert_eq!(column.as_ref(), &expected.with_precision_and_scale(38, 6).unwrap() as &dyn Array);
     }
 
     #[test]
