@@ -51,7 +51,9 @@ impl Group {
         let is_key = |field: &&FieldRef| self.keys.contains(field.name());
         let columns: Vec<FieldRef> = schema.fields().iter().filter(|field| !is_key(field)).cloned().collect();
         let keys = self.keys.iter().filter_map(|key| schema.fields().find(key).map(|(_, field)| field.clone()));
-        TableSchema::new(Arc::new(Schema::new(columns)), keys.collect())
+        TableSchema::builder(Arc::new(Schema::new(columns)))
+            .with_table_partition_cols(keys.collect::<Vec<FieldRef>>())
+            .build()
     }
 
     /// The parts that may hold rows for which all conditions are true.

@@ -4,7 +4,7 @@ use super::json::{self, Json};
 use super::values::Kind;
 use invoices::{Error, Result};
 use super::Columns;
-use arrow::array::{Array, ArrayRef, BooleanArray, ListArray, StructArray, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, ListArray, StructArray, new_null_array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
 use std::sync::Arc;
@@ -265,6 +265,7 @@ fn array(values: &[Option<&Json>], field: &Type) -> std::result::Result<ArrayRef
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::Array;
 
     fn read_one(text: &'static str) -> Result<Columns> {
         read(&[("x.jsonl".to_owned(), text.into())])
