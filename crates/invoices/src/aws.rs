@@ -135,9 +135,7 @@ impl Client {
         let mut request = self
             .request(operation, body)
             .map_err(|error| Error::bug(format!("a request to {name} can't be made")).because(error))?;
-        AwsAuthorizer::new(&credential, self.service.id, &self.region)
-            .try_authorize(&mut request, None)
-            .map_err(|error| Error::config(format!("a request to {name} can't be signed")).because(error))?;
+        AwsAuthorizer::new(&credential, self.service.id, &self.region).authorize(&mut request, None);
         let response =
             self.http.execute(request).await.map_err(|error| Error::retry(&away).because(error))?;
         let status = response.status().as_u16();

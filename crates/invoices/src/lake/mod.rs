@@ -95,8 +95,7 @@ impl Lake {
             .map_err(|error| Error::config(format!("cannot make the lake folder {url}")).because(error))?;
         let store = LocalFileSystem::new_with_prefix(&folder)
             .map_err(|error| Error::config(format!("cannot open the lake folder {url}")).because(error))?
-            .with_automatic_cleanup(true)
-            .with_fsync(true);
+            .with_automatic_cleanup(true);
         Ok(Self { store: Arc::new(store), url: url.trim_end_matches('/').into(), is_local: true })
     }
 
@@ -244,6 +243,7 @@ impl Lake {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let put = self.store.put_opts(&Path::from(path), bytes.clone().into(), options).await;
         match put {
+            Ok(_) if self.is_local => self.sync(&Path::from(path)).map(|()| true),
             Ok(_) => Ok(true),
             // A put that landed and whose answer was lost is tried again, and meets itself.
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
@@ -299,10 +299,22 @@ impl Lake {
         if !self.is_local {
             return Ok(());
         }
+        self.sync(written)?;
         let renamed = self.store.rename(written, &Path::from(path)).await;
         if let Err(error) = renamed {
             self.discard(written).await;
             return Err(self.failed("write", path, error));
+        }
+        self.sync(&Path::from(path))
+    }
+
+    /// Makes a local file and its name outlive a loss of power, which object_store does from 0.14 on.
+    fn sync(&self, path: &Path) -> Result<()> {
+        let root = url::Url::parse(&self.url).ok().and_then(|url| url.to_file_path().ok());
+        let Some(file) = root.map(|root| root.join(path.as_ref())) else { return Ok(()) };
+        let folder = file.parent().map_or(file.as_path(), |folder| folder);
+        for place in [file.as_path(), folder] {
+            std::fs::File::open(place).and_then(|place| place.sync_all())?;
         }
         Ok(())
     }
