@@ -70,7 +70,8 @@ pub fn unknown_table(table: &str, known: &Known) -> Error {
 }
 
 fn unknown_column(column: &str, known: &Known) -> Error {
-    let guess = nearest(column, &known.columns).map(|name| format!(". Did you mean {name}?")).unwrap_or_default();
+    let guess =
+        nearest(column, &known.columns).map(|name| format!(". Did you mean {name}?")).unwrap_or_default();
     Error::usage(format!("there is no column {column}{guess}"))
 }
 

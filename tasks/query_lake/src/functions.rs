@@ -21,8 +21,9 @@ struct Extract {
 
 /// The functions to register.
 pub fn all() -> [ScalarUDF; 2] {
-    [false, true]
-        .map(|all| ScalarUDF::from(Extract { all, signature: Signature::variadic_any(Volatility::Immutable) }))
+    [false, true].map(|all| {
+        ScalarUDF::from(Extract { all, signature: Signature::variadic_any(Volatility::Immutable) })
+    })
 }
 
 impl ScalarUDFImpl for Extract {
@@ -40,7 +41,8 @@ impl ScalarUDFImpl for Extract {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let wrong = || DataFusionError::Plan(format!("{} wants a text, a pattern and maybe a group", self.name()));
+        let wrong =
+            || DataFusionError::Plan(format!("{} wants a text, a pattern and maybe a group", self.name()));
         if !(2..=3).contains(&args.args.len()) {
             return Err(wrong());
         }
@@ -60,11 +62,15 @@ impl ScalarUDFImpl for Extract {
                 known.insert(pattern.to_owned(), regex);
             }
             let regex = if is_null { None } else { known.get(patterns.value(row)) };
-            let asked = groups.as_ref().filter(|groups| groups.is_valid(row)).map(|groups| groups.value(row).parse());
+            let asked =
+                groups.as_ref().filter(|groups| groups.is_valid(row)).map(|groups| groups.value(row).parse());
             let asked: Option<usize> = asked.transpose().map_err(|_| wrong())?;
             let group = |regex: &Regex| asked.unwrap_or(usize::from(regex.captures_len() > 1));
             if self.all {
-                for captures in regex.into_iter().flat_map(|regex| regex.captures_iter(texts.value(row)).map(|c| c.get(group(regex)))) {
+                for captures in regex
+                    .into_iter()
+                    .flat_map(|regex| regex.captures_iter(texts.value(row)).map(|c| c.get(group(regex))))
+                {
                     lists.values().append_option(captures.map(|found| found.as_str()));
                 }
                 lists.append(regex.is_some());

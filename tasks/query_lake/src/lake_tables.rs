@@ -3,12 +3,12 @@
 use crate::layout::{Column, ColumnType, Layout};
 use crate::objects::{Group, Objects, Part};
 use crate::pinned::Pinned;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::common::ScalarValue;
 use invoices::lake::Lake;
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{NULL_PARTITION, Table};
 use invoices::{Error, Result};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use datafusion::common::ScalarValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -89,7 +89,8 @@ impl Committed {
 
 /// What the folders of an object say of a partition column.
 fn value(path: &str, column: &Column) -> Result<ScalarValue> {
-    let unknown = || Error::refused(format!("the folders of {path} don't say {}; publish it again", column.name));
+    let unknown =
+        || Error::refused(format!("the folders of {path} don't say {}; publish it again", column.name));
     let text = path
         .split('/')
         .filter_map(|folder| folder.split_once('='))
@@ -122,8 +123,6 @@ fn data_type(column: &Column) -> DataType {
         ColumnType::Int => DataType::Int32,
         ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         ColumnType::Date => DataType::Date32,
-        ColumnType::Decimal { precision, scale } => {
-            DataType::Decimal128(precision, scale.cast_signed())
-        }
+        ColumnType::Decimal { precision, scale } => DataType::Decimal128(precision, scale.cast_signed()),
     }
 }

@@ -50,7 +50,8 @@ impl Group {
     fn table_schema(&self, schema: &Schema) -> TableSchema {
         let is_key = |field: &&FieldRef| self.keys.contains(field.name());
         let columns: Vec<FieldRef> = schema.fields().iter().filter(|field| !is_key(field)).cloned().collect();
-        let keys = self.keys.iter().filter_map(|key| schema.fields().find(key).map(|(_, field)| field.clone()));
+        let keys =
+            self.keys.iter().filter_map(|key| schema.fields().find(key).map(|(_, field)| field.clone()));
         TableSchema::builder(Arc::new(Schema::new(columns)))
             .with_table_partition_cols(keys.collect::<Vec<FieldRef>>())
             .build()
@@ -74,22 +75,36 @@ impl Group {
         let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
         let known = DFSchema::try_from(batch.schema())?;
-        let found = state.create_physical_expr(condition, &known)?.evaluate(&batch)?.into_array(batch.num_rows())?;
+        let found =
+            state.create_physical_expr(condition, &known)?.evaluate(&batch)?.into_array(batch.num_rows())?;
         let Some(found) = found.as_any().downcast_ref::<BooleanArray>() else {
             return Ok(self.parts.clone());
         };
         let is_kept = and(&prep_null_mask_filter(found), &BooleanArray::from(vec![true; found.len()]))?;
-        Ok(self.parts.iter().zip(is_kept.iter()).filter(|(_, kept)| *kept == Some(true)).map(|(p, _)| p.clone()).collect())
+        Ok(self
+            .parts
+            .iter()
+            .zip(is_kept.iter())
+            .filter(|(_, kept)| *kept == Some(true))
+            .map(|(p, _)| p.clone())
+            .collect())
     }
 
-    fn plan(&self, table: &Objects, projection: &[usize], filters: &[Expr], state: &dyn Session) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    fn plan(
+        &self,
+        table: &Objects,
+        projection: &[usize],
+        filters: &[Expr],
+        state: &dyn Session,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let parts = self.pruned(&table.schema, filters, state)?;
         if parts.is_empty() {
             return Ok(None);
         }
         let own = self.table_schema(&table.schema);
         let position = |index: &usize| own.table_schema().index_of(table.schema.field(*index).name());
-        let projection: Vec<usize> = projection.iter().map(position).collect::<std::result::Result<_, _>>()?;
+        let projection: Vec<usize> =
+            projection.iter().map(position).collect::<std::result::Result<_, _>>()?;
         let mut statistics = Statistics::new_unknown(own.table_schema());
         if let Some(rows) = self.rows {
             statistics.num_rows = Precision::Inexact(rows * parts.len() / self.parts.len().max(1));

@@ -6,10 +6,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::stream::{self, BoxStream, StreamExt};
 use invoices::Error;
 use invoices::lake::{Lake, Object};
-use datafusion::execution::object_store::ObjectStoreUrl;
 use object_store::path::Path;
 use object_store::{
     Attributes, CopyOptions, Error as StoreError, GetOptions, GetRange, GetResult, GetResultPayload,

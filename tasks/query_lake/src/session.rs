@@ -102,7 +102,8 @@ impl Session {
 
     fn run(&self, sql: &str, output: &Output, pinned: &Arc<Pinned>, file: File) -> Result<(u64, usize)> {
         let context = self.context(pinned).map_err(|error| self.explained(&error, &[]))?;
-        let names = context.state().sql_to_statement(sql, &context.state().config_options().sql_parser.dialect);
+        let names =
+            context.state().sql_to_statement(sql, &context.state().config_options().sql_parser.dialect);
         let names = names.and_then(|statement| context.state().resolve_table_references(&statement));
         let mut columns = Vec::new();
         for name in names.map_err(|error| self.explained(&error, &[]))? {
@@ -112,7 +113,8 @@ impl Session {
                 context.register_table(name, table).map_err(|error| self.explained(&error, &columns))?;
             }
         }
-        let plan = self.runtime.block_on(plan(&context, sql)).map_err(|error| self.explained(&error, &columns))?;
+        let plan =
+            self.runtime.block_on(plan(&context, sql)).map_err(|error| self.explained(&error, &columns))?;
         let frame = DataFrame::new(context.state(), plan);
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let writer = Writer::new(output.format, file, &schema, self.max_rows, output.width)?;
@@ -127,8 +129,9 @@ impl Session {
         // An amount that was typed is exact.
         options.sql_parser.parse_float_as_decimal = true;
         options.execution.collect_statistics = false;
-        let mut runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(usize::try_from(self.memory_budget).unwrap_or(usize::MAX))));
+        let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(
+            usize::try_from(self.memory_budget).unwrap_or(usize::MAX),
+        )));
         if let Some(folder) = &self.spill_folder {
             runtime = runtime.with_temp_file_path(folder);
         }
@@ -235,7 +238,8 @@ async fn plan(context: &SessionContext, sql: &str) -> std::result::Result<Logica
             as_written.create_logical_plan(sql).await.map_err(|_| error)?
         }
     };
-    let only_queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let only_queries =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     only_queries.verify_plan(&plan)?;
     Ok(plan)
 }

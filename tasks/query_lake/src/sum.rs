@@ -65,7 +65,11 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        if is_exact(args.return_field.data_type()) { self.accumulator(args) } else { self.0.create_sliding_accumulator(args) }
+        if is_exact(args.return_field.data_type()) {
+            self.accumulator(args)
+        } else {
+            self.0.create_sliding_accumulator(args)
+        }
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -87,7 +91,9 @@ struct Total {
 }
 
 fn overflow() -> DataFusionError {
-    DataFusionError::Execution("a SUM has more digits than its type; CAST its values to one with more digits".to_owned())
+    DataFusionError::Execution(
+        "a SUM has more digits than its type; CAST its values to one with more digits".to_owned(),
+    )
 }
 
 fn each(values: &ArrayRef, mut body: impl FnMut(i128) -> Result<()>) -> Result<()> {

@@ -7,11 +7,11 @@ mod values;
 pub use destination::Destination;
 
 use crate::args::Format;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
-use invoices::{Error, Result};
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use invoices::{Error, Result};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -61,7 +61,8 @@ impl Writer {
             Format::Jsonl => Body::Lines(BufWriter::new(file)),
             Format::Parquet => {
                 let level = ZstdLevel::try_new(3).map_err(failed)?;
-                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+                let properties =
+                    WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
                 let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(failed)?;
                 Body::Parquet(Box::new(writer))
             }

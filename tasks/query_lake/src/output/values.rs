@@ -32,7 +32,9 @@ pub fn json(column: &ArrayRef, row: usize, out: &mut String) {
     let Some(items) = nested(column, row) else {
         match (column.data_type(), text(column, row)) {
             (_, None) => out.push_str("null"),
-            (DataType::Float64 | DataType::Float32, Some(text)) if !text.contains(|c: char| c.is_ascii_digit()) => {
+            (DataType::Float64 | DataType::Float32, Some(text))
+                if !text.contains(|c: char| c.is_ascii_digit()) =>
+            {
                 out.push_str("null");
             }
             (DataType::Timestamp(..), _) => quoted(&timestamp(column, row, "%Y-%m-%dT%H:%M:%S%.f"), out),
@@ -88,12 +90,14 @@ fn nested(column: &ArrayRef, row: usize) -> Option<Nested> {
 }
 
 fn timestamp(column: &ArrayRef, row: usize, format: &str) -> String {
-    let options = FormatOptions::new().with_timestamp_format(Some(format)).with_timestamp_tz_format(Some(format));
+    let options =
+        FormatOptions::new().with_timestamp_format(Some(format)).with_timestamp_tz_format(Some(format));
     shown(column, row, &options)
 }
 
 fn shown(column: &ArrayRef, row: usize, options: &FormatOptions) -> String {
-    let formatted = ArrayFormatter::try_new(column, options).map(|formatter| formatter.value(row).to_string());
+    let formatted =
+        ArrayFormatter::try_new(column, options).map(|formatter| formatter.value(row).to_string());
     formatted.unwrap_or_default()
 }
 

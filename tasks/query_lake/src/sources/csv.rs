@@ -1,11 +1,11 @@
 //! CSV with a header line. A column has the type that all its values have; one value that is unlike
 //! most others is a mistake to be told, not a reason to make text of all of them.
 
+use super::Columns;
 use super::values::Kind;
 use ::csv::{ErrorKind, ReaderBuilder, StringRecord};
-use invoices::{Error, Result};
-use super::Columns;
 use arrow::array::ArrayRef;
+use invoices::{Error, Result};
 
 /// A column being read.
 struct Column {
@@ -163,7 +163,6 @@ mod tests {
     use arrow::array::Array;
     use arrow::datatypes::DataType;
 
-
     fn read_one(text: &'static str) -> Result<Columns> {
         read(&[("x.csv".to_owned(), text.into())], b',', &["n/a".to_owned()])
     }
@@ -172,7 +171,10 @@ mod tests {
     fn columns_have_the_type_of_their_values() {
         let columns = read_one("a,b,c,d\n1,0.5,2026-01-01,x\n2,1.25,,n/a\n").unwrap();
         let types: Vec<&DataType> = columns.iter().map(|(_, column)| column.data_type()).collect();
-        assert_eq!(types, [&DataType::Int64, &DataType::Decimal128(38, 2), &DataType::Date32, &DataType::Utf8]);
+        assert_eq!(
+            types,
+            [&DataType::Int64, &DataType::Decimal128(38, 2), &DataType::Date32, &DataType::Utf8]
+        );
         assert_eq!(columns[3].1.null_count(), 1);
     }
 

@@ -1,6 +1,7 @@
 //! A table of a database, read in one transaction. Values come as text and become columns of the
 //! types that the database declares, so a numeric stays the number it is.
 
+use super::Columns;
 use super::values::Kind;
 use super::{Loading, Source};
 use invoices::source::SourceUrl;
@@ -8,7 +9,6 @@ use invoices::source::args::quote;
 use invoices::source::postgres::{failed, query_one};
 use invoices::source::url::PostgresUrl;
 use invoices::{Error, Result};
-use super::Columns;
 use postgres::fallible_iterator::FallibleIterator;
 use rusqlite::OpenFlags;
 use rusqlite::types::ValueRef;

@@ -3,14 +3,14 @@
 use super::{Loading, Source, csv, hive, in_memory, json_rows, text};
 use crate::objects::{Group, Objects, Part};
 use arrow::datatypes::{Field, Schema};
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
-use std::sync::Arc;
 use bytes::Bytes;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use futures::{StreamExt, TryStreamExt, stream};
 use invoices::lake::{CONCURRENCY, Lake, Object};
 use invoices::{Error, Kind, Result};
-use datafusion::catalog::TableProvider;
 use regex::Regex;
+use std::sync::Arc;
 
 /// What a file is, by the end of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,7 +226,8 @@ fn parquet(source: &Source, found: &Found, loading: &Loading) -> Result<Arc<dyn 
     let reading = stream::iter(found.objects.iter().zip(metas.clone())).map(schema_of).buffered(CONCURRENCY);
     let schemas: Vec<Schema> = loading.runtime.block_on(reading.try_collect())?;
     let merged = Schema::try_merge(schemas).map_err(|error| {
-        Error::refused(format!("--with {}: the files' columns differ in their types", source.name)).because(error)
+        Error::refused(format!("--with {}: the files' columns differ in their types", source.name))
+            .because(error)
     })?;
     let paths: Vec<&str> = found.objects.iter().map(|object| object.path.as_str()).collect();
     let keys = hive::keys(&paths);
@@ -242,7 +243,8 @@ fn parquet(source: &Source, found: &Found, loading: &Loading) -> Result<Arc<dyn 
         .into_iter()
         .enumerate()
         .map(|(row, meta)| Part { meta, values: keys.iter().map(|key| key.values[row].clone()).collect() });
-    let group = Group { keys: keys.iter().map(|key| key.name.clone()).collect(), parts: parts.collect(), rows: None };
+    let group =
+        Group { keys: keys.iter().map(|key| key.name.clone()).collect(), parts: parts.collect(), rows: None };
     let schema = Arc::new(Schema::new(fields));
     Ok(Arc::new(Objects { schema, groups: vec![group], pinned: loading.pinned.clone() }))
 }

@@ -35,7 +35,8 @@ pub fn keys(paths: &[&str]) -> Vec<Key> {
             })
             .collect()
     };
-    let key = |(name, _): &(String, String)| Some(Key { name: name.clone(), values: typed(&texts_of(name)?) });
+    let key =
+        |(name, _): &(String, String)| Some(Key { name: name.clone(), values: typed(&texts_of(name)?) });
     first.iter().filter_map(key).collect()
 }
 

@@ -1,12 +1,12 @@
 //! JSON objects as rows: one type per field over all of them, nested ones as structs and lists.
 
+use super::Columns;
 use super::json::{self, Json};
 use super::values::Kind;
-use invoices::{Error, Result};
-use super::Columns;
 use arrow::array::{ArrayRef, BooleanArray, ListArray, StructArray, new_null_array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
+use invoices::{Error, Result};
 use std::sync::Arc;
 
 /// Type of a field over all rows.
@@ -204,7 +204,9 @@ fn item_field(items: &Type) -> Arc<Field> {
 /// The last one wins when a name comes twice, as in most readers.
 fn fields_named<'v, 'a>(values: &[Option<&'v Json<'a>>], name: &str) -> Vec<Option<&'v Json<'a>>> {
     let field = |value: &Option<&'v Json<'a>>| match value {
-        Some(Json::Object(values)) => values.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value),
+        Some(Json::Object(values)) => {
+            values.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
+        }
         _ => None,
     };
     values.iter().map(field).collect()
@@ -215,7 +217,8 @@ fn array(values: &[Option<&Json>], field: &Type) -> std::result::Result<ArrayRef
     Ok(match field {
         Type::Unknown => new_null_array(&DataType::Utf8, values.len()),
         Type::Scalar { kind: Kind::Bool, is_text: false } => {
-            let value = |value: &Option<&Json>| if let Some(Json::Bool(value)) = value { Some(*value) } else { None };
+            let value =
+                |value: &Option<&Json>| if let Some(Json::Bool(value)) = value { Some(*value) } else { None };
             Arc::new(values.iter().map(value).collect::<BooleanArray>())
         }
         Type::Scalar { kind, is_text } => {
@@ -243,17 +246,24 @@ fn array(values: &[Option<&Json>], field: &Type) -> std::result::Result<ArrayRef
                 lengths.push(all.len() - before);
                 owners.extend(std::iter::repeat_n(at, all.len() - before));
             }
-            let nulls: NullBuffer = values.iter().map(|value| matches!(value, Some(Json::Array(_)))).collect();
+            let nulls: NullBuffer =
+                values.iter().map(|value| matches!(value, Some(Json::Array(_)))).collect();
             let items_array =
                 array(&all, items).map_err(|unfit| Unfit { at: owners[unfit.at], text: unfit.text })?;
-            Arc::new(ListArray::new(item_field(items), OffsetBuffer::from_lengths(lengths), items_array, Some(nulls)))
+            Arc::new(ListArray::new(
+                item_field(items),
+                OffsetBuffer::from_lengths(lengths),
+                items_array,
+                Some(nulls),
+            ))
         }
         Type::Struct(fields) => {
             let arrays: Vec<ArrayRef> = fields
                 .iter()
                 .map(|(name, field)| array(&fields_named(values, name), field))
                 .collect::<std::result::Result<_, _>>()?;
-            let nulls: NullBuffer = values.iter().map(|value| matches!(value, Some(Json::Object(_)))).collect();
+            let nulls: NullBuffer =
+                values.iter().map(|value| matches!(value, Some(Json::Object(_)))).collect();
             if arrays.is_empty() {
                 return Ok(Arc::new(StructArray::new_empty_fields(values.len(), Some(nulls))));
             }
@@ -282,7 +292,10 @@ mod tests {
             Field::new("score", DataType::Decimal128(38, 1), true),
             Field::new("on", DataType::Date32, true),
         ]));
-        assert_eq!(types, [DataType::Int64, rating, DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))]);
+        assert_eq!(
+            types,
+            [DataType::Int64, rating, DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))]
+        );
         assert_eq!(columns[2].1.null_count(), 1);
     }
 

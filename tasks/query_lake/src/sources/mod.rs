@@ -12,14 +12,14 @@ mod text;
 mod values;
 
 use crate::pinned::Pinned;
-use invoices::lake::names::Table;
-use invoices::source::url::has_password;
-use invoices::{Error, Result};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
+use invoices::lake::names::Table;
+use invoices::source::url::has_password;
+use invoices::{Error, Result};
 use std::sync::Arc;
 
 /// Whole columns by name.

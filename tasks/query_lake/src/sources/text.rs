@@ -1,10 +1,10 @@
 //! Text as rows: a row per line of a document, a row per e-mail.
 
+use super::Columns;
 use super::values::timestamp_us;
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
 use invoices::{Error, Result};
 use mailparse::{MailHeaderMap, ParsedMail, parse_mail};
-use super::Columns;
-use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
 use std::sync::Arc;
 
 type Files = [(String, bytes::Bytes)];

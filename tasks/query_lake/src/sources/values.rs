@@ -1,14 +1,14 @@
 //! Columns of text turned into the type that all their values have. Numbers with a point become
 //! decimals of as many digits as they need, so that money and rates stay exact.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
-use invoices::money;
-use std::borrow::Cow;
 use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, TimeUnit};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
+use invoices::money;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 const DIGITS_MAX: usize = 38;
