@@ -55,7 +55,7 @@ impl Writer {
             }
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(file);
-                writer.write_record(names.map(|name| name)).map_err(failed)?;
+                writer.write_record(names).map_err(failed)?;
                 Body::Csv(Box::new(writer))
             }
             Format::Jsonl => Body::Lines(BufWriter::new(file)),
