@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! * [`money`], [`month`], [`invoice`], [`fingerprint`], [`parquet`] decide; they know no I/O and no clock.
+//! * [`csv`] reads tables of text strictly: every doubt is refused with line and column.
 //! * [`source`] reads the transactional database: where it is, what the table looks like,
 //!   what each month's invoices add up to.
 //! * [`lake`] is the object store: names, atomic puts, commit records; [`aws`] Amazon's services beside it.
@@ -13,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod aws;
+pub mod csv;
 pub mod error;
 pub mod fingerprint;
 pub mod invoice;
