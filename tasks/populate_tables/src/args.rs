@@ -3,6 +3,7 @@
 use crate::generate::DAYS_MIN;
 use chrono::{Datelike, NaiveDate};
 use clap::{Parser, ValueEnum};
+use invoices::csv::Delimiter;
 use invoices::task::args::{MONTHS_MAX, parse_date};
 use invoices::task::{CommonArgs, TaskArgs};
 use invoices::{Error, Result, Window};
@@ -26,9 +27,10 @@ Examples:
   Labelled cases of fraud in realistic traffic, and all of it as change events:
     populate_tables … --customers 2000 --invoices 100000 --until 2026-01-31 --scenarios \\
                     --labels labels.csv --events events.jsonl
-  Real invoices from files (columns by header name, in any order; empty means unknown):
+  Real invoices from files (columns by header name, in any order; empty means unknown; dates in UTC):
     populate_tables … --customers-csv customers.csv --invoices-csv invoices.csv
 
+A CSV file is read strictly: where it could mean two things it is refused with line and column.
 Everything is loaded in one transaction: all of it or nothing. The same seed, counts, dates and
 first free id make the same rows on every machine.
 
@@ -98,6 +100,10 @@ pub struct Args {
     /// Load these invoices; header invoice_id,issue_date,issuer_id,receiver_id,amount_usd
     #[arg(long, env = "INVOICES_CSV", value_name = "FILE")]
     pub invoices_csv: Option<PathBuf>,
+
+    /// What separates the fields of the CSV files: a sign such as ; or |, or the word tab
+    #[arg(long, env = "DELIMITER", default_value = ",", value_name = "SIGN")]
+    pub delimiter: Delimiter,
 
     #[command(flatten)]
     pub common: CommonArgs,
@@ -181,6 +187,13 @@ mod tests {
         assert!(parse(&["--customers", "0", "--invoices", "5"]).is_err());
         assert!(parse(&["--customers", "5", "--invoices", "5"]).is_ok());
         assert!(parse(&["--invoices-csv", "i.csv"]).is_ok());
+    }
+
+    #[test]
+    fn a_delimiter_is_one_sign_or_the_word_tab() {
+        let with = |sign| parse(&["--invoices-csv", "i.csv", "--delimiter", sign]);
+        assert_eq!(with("tab").unwrap().delimiter, Delimiter::TAB);
+        assert!(with(";").is_ok() && with("comma").is_err() && with("\"").is_err());
     }
 
     #[test]

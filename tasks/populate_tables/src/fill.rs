@@ -8,6 +8,7 @@ use crate::generate::{self, Label, Plan};
 use crate::summary::Summary;
 use crate::target::Target;
 use crate::{CENTS, Customer};
+use invoices::csv::Options;
 use invoices::task::{Progress, check_stop};
 use invoices::{Error, Invoice, Result, failpoint};
 use std::path::Path;
@@ -22,14 +23,16 @@ const PROGRESS_ROWS: u64 = 1024;
 pub fn fill(target: &mut dyn Target, args: &Args) -> Result<Summary> {
     let mut summary = Summary::default();
     if let Some(path) = &args.customers_csv {
-        add_customers(target, &mut summary, open(path)?)?;
+        let mut rows = open(path, args, Vec::new(), &mut summary)?;
+        add_customers(target, &mut summary, &mut rows).map_err(|error| rows.located(error))?;
     }
     if let Some(wanted) = args.customers {
         top_up_customers(target, args, &mut summary, wanted)?;
     }
     failpoint!("populate::after_customers");
     if let Some(path) = &args.invoices_csv {
-        add_invoices(target, &mut summary, open(path)?)?;
+        let mut rows = open(path, args, target.customer_ids(None)?, &mut summary)?;
+        add_invoices(target, &mut summary, &mut rows).map_err(|error| rows.located(error))?;
     }
     if let Some(count) = args.invoices.filter(|&count| count > 0) {
         generate_invoices(target, args, &mut summary, count)?;
@@ -38,9 +41,18 @@ pub fn fill(target: &mut dyn Target, args: &Args) -> Result<Summary> {
     Ok(summary)
 }
 
-fn open<R: files::Record>(path: &Path) -> Result<Rows<R>> {
+/// `customers` are the ids that the rows may name, in order.
+fn open<R: files::Record>(
+    path: &Path,
+    args: &Args,
+    customers: Vec<i64>,
+    summary: &mut Summary,
+) -> Result<Rows<R>> {
     tracing::info!("loading {}", path.display());
-    Rows::open(path)
+    let options = Options { delimiter: args.delimiter, delimiter_flag: Some("--delimiter") };
+    let rows = Rows::open(path, options, customers)?;
+    summary.ignored_columns.extend_from_slice(rows.ignored_columns());
+    Ok(rows)
 }
 
 /// Adds customers until there are `wanted`; none when there are as many already.

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 pub struct Summary {
     pub customers: u64,
     pub invoices: u64,
+    /// Columns of the files that have no place in the tables.
+    pub ignored_columns: Vec<String>,
     amount: i128,
     ids: Option<(i64, i64)>,
     dates_us: Option<(i64, i64)>,
@@ -25,7 +27,7 @@ impl Summary {
 
     pub fn into_json(self) -> Value {
         let date = |us: i64| timestamp_text(us);
-        json!({
+        let mut line = json!({
             "customers": self.customers,
             "invoices": self.invoices,
             "amount_usd": money::format(self.amount, CENTS.scale),
@@ -33,7 +35,11 @@ impl Summary {
             "last_invoice_id": self.ids.map(|(_, last)| last),
             "first_issue_date": self.dates_us.map(|(first, _)| date(first)),
             "last_issue_date": self.dates_us.map(|(_, last)| date(last)),
-        })
+        });
+        if !self.ignored_columns.is_empty() {
+            line["ignored_columns"] = self.ignored_columns.into();
+        }
+        line
     }
 }
 

@@ -108,12 +108,39 @@ fn one_bad_line_and_nothing_is_loaded() {
     assert_eq!(tables, "0");
 }
 
+/// Remade after a public report: another reader takes the rest of the file for one long note.
+#[test]
+fn a_quote_that_is_never_closed_loads_nothing() {
+    let place = Place::new();
+    let text = "invoice_id,issue_date,issuer_id,receiver_id,amount_usd,note\n\
+                1,2026-01-05,1,2,10.00,ok\n2,2026-01-06,1,2,20.00,\"12 inch\n\
+                3,2026-01-07,1,2,40.00,ok\n4,2026-01-08,1,2,80.00,ok\n";
+    std::fs::write(place.path("c.csv"), CUSTOMERS).unwrap();
+    std::fs::write(place.path("i.csv"), text).unwrap();
+    let (customers, invoices) = (place.path("c.csv"), place.path("i.csv"));
+    let flags =
+        ["--customers-csv", customers.to_str().unwrap(), "--invoices-csv", invoices.to_str().unwrap()];
+    refused(place.load(&flags), "line 3, column 24: a quote is opened here and never closed");
+    assert_eq!(place.text("select count(*) || '' from sqlite_master"), "0");
+    std::fs::write(&invoices, text.replace("\"12 inch", "\"12\"\" inch\"")).unwrap();
+    let line = place.load(&flags).unwrap().into_json();
+    assert_eq!((&line["invoices"], &line["amount_usd"]), (&4.into(), &"150.00".into()));
+    assert_eq!(line["ignored_columns"], serde_json::json!(["note"]));
+}
+
+#[test]
+fn a_file_without_rows_is_refused() {
+    let place = Place::new();
+    refused(place.load_files("customer_id,customer_name\n", ""), "c.csv has a header and no rows");
+    refused(place.load_files(CUSTOMERS, ""), "i.csv has a header and no rows");
+}
+
 #[test]
 fn invoices_of_unknown_businesses_are_refused_by_name() {
     let place = Place::new();
     refused(
         place.load_files(CUSTOMERS, "7,2024-02-29,1,3,1.00\n"),
-        "receiver_id 3, which is not among the customers",
+        "line 2, column 16: receiver_id \"3\" is not among the customers",
     );
 }
 
@@ -121,8 +148,15 @@ fn invoices_of_unknown_businesses_are_refused_by_name() {
 fn ids_that_are_taken_are_refused_by_name() {
     let place = Place::new();
     place.load_files(CUSTOMERS, "7,2024-02-29,1,2,1.00\n").unwrap();
-    refused(place.load_files("customer_id,customer_name\n3,C\n", "7,2024-02-29,1,2,1.00\n"), "invoice_id 7");
-    refused(place.load_files("customer_id,customer_name\n2,C\n", ""), "customer_id 2");
+    refused(
+        place
+            .load_files("customer_id,customer_name\n3,C\n", "8,2024-02-29,1,2,1.00\n7,2024-02-29,1,2,1.00\n"),
+        "i.csv line 3: invoices has invoice_id 7 already",
+    );
+    refused(
+        place.load_files("customer_id,customer_name\n2,C\n", ""),
+        "c.csv line 2: customers has customer_id 2 already",
+    );
     assert_eq!(place.text("select count(*) || '' from customers"), "2");
 }
 
@@ -141,9 +175,10 @@ fn files_come_first_and_what_is_generated_follows_them() {
 #[test]
 fn invoices_without_any_customer_are_a_usage_error() {
     let place = Place::new();
-    std::fs::write(place.path("c.csv"), "customer_id,customer_name\n").unwrap();
-    let path = place.path("c.csv");
-    let flags = ["--customers-csv", path.to_str().unwrap(), "--invoices", "5", "--until", "2024-03-15"];
+    let header = "invoice_id,issue_date,issuer_id,receiver_id,amount_usd";
+    std::fs::write(place.path("i.csv"), format!("{header}\n1,2024-01-01,,,5\n")).unwrap();
+    let path = place.path("i.csv");
+    let flags = ["--invoices-csv", path.to_str().unwrap(), "--invoices", "5", "--until", "2024-03-15"];
     assert_eq!(place.load(&flags).unwrap_err().kind(), Kind::Usage);
 }
 
