@@ -148,7 +148,7 @@ DOUBTFUL = {
     "Latin-1": (with_row("2,2026-01-06,1,2,20.00,Müller").encode("latin-1"), "line 3, column 25"),
     "header only": (HEADER + "\n", "no rows"),
     "empty file": ("", "line 1, column 1"),
-    "name twice": (HEADER.replace("note", "amount_usd") + "\n" + ROWS[0], "line 1, column 55"),
+    "name twice": (HEADER.replace("note", "amount_usd") + "\n" + ROWS[0], "line 1, column 56"),
     "name missing": (HEADER.replace("amount_usd", "amount") + "\n" + ROWS[0], "no column amount_usd"),
     "month of one digit": (with_row("2,2026-1-06,1,2,20.00,ok"), "line 3, column 3"),
     "hour of twelve": (with_row("2,2026-01-06 01:00:00 PM,1,2,20.00,ok"), "line 3, column 3"),
