@@ -80,7 +80,7 @@ impl<R: BufRead> Reader<R> {
             if name.trim().is_empty() {
                 return Err(Fault::new(row.place(index), fault::no_name(index)).into());
             }
-            if names.contains(&*name) {
+            if names.iter().any(|known| *known == *name) {
                 return Err(Fault::new(row.place(index), fault::name_twice(&name)).into());
             }
             names.push(name.into_owned());
