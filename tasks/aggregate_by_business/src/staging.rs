@@ -41,6 +41,7 @@ pub fn record(
         inputs: basis.inputs,
         options: LAYOUT.to_owned(),
         objects: objects.iter().map(Into::into).collect(),
+        rows_before: None,
         committed_at: now_text(),
         program: program.to_owned(),
     }

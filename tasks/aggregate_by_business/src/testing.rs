@@ -173,6 +173,7 @@ impl Fixture {
             inputs: Default::default(),
             options: String::new(),
             objects: Vec::new(),
+            rows_before: None,
             committed_at: String::new(),
             program: String::new(),
         };

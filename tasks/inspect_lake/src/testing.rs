@@ -150,6 +150,7 @@ impl Demo {
             inputs: BTreeMap::new(),
             options: String::new(),
             objects: objects.iter().map(Into::into).collect(),
+            rows_before: None,
             committed_at: now_text(),
             program: "test".to_owned(),
         };

@@ -144,6 +144,7 @@ mod tests {
             inputs: Default::default(),
             options: options.to_owned(),
             objects: Vec::new(),
+            rows_before: None,
             committed_at: String::new(),
             program: String::new(),
         }

@@ -100,6 +100,7 @@ mod tests {
             inputs: BTreeMap::new(),
             options: LAYOUT.into(),
             objects: vec![(&object).into()],
+            rows_before: None,
             committed_at: String::new(),
             program: String::new(),
         };

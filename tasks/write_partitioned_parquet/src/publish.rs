@@ -142,6 +142,7 @@ fn record(job: &Job, staged: &Staged, written: &[Object], program: &str) -> Comm
         inputs: staged.inputs(),
         options: job.options(),
         objects: written.iter().map(Into::into).collect(),
+        rows_before: None,
         committed_at: now_text(),
         program: program.to_owned(),
     }

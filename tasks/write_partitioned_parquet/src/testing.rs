@@ -104,6 +104,7 @@ impl Fixture {
             inputs: Default::default(),
             options: String::new(),
             objects,
+            rows_before: None,
             committed_at: String::new(),
             program: String::new(),
         };

@@ -1,6 +1,7 @@
 //! The transactional database: one table of invoices, read in one consistent state.
 
 pub mod args;
+mod cluster;
 pub mod postgres;
 pub mod sqlite;
 pub mod table;

@@ -3,7 +3,7 @@
 use super::args::quote;
 use super::table::{END_DAY, FIRST_DAY, PostgresTable};
 use super::url::PostgresUrl;
-use super::{MonthFingerprints, SourceArgs, undated};
+use super::{MonthFingerprints, SourceArgs, cluster, undated};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{Fingerprint, row_hash_sql};
 use crate::lake::commit::SourceSnapshot;
@@ -17,6 +17,10 @@ const FIRST_MONTH: i32 = 2;
 /// Buckets after the window's months are this many more than the months.
 const AFTER_WINDOW: i32 = 2;
 
+/// What to do where row-level security would hide rows from the role.
+pub const ADVICE_ON_POLICIES: &str = "rows that a policy hides would be missing without a word, so give this role \
+    BYPASSRLS (alter role … bypassrls), or read a table or view without row-level security";
+
 /// A connection inside `repeatable read, read only`, whose snapshot other connections can share.
 pub struct Session {
     pub url: PostgresUrl,
@@ -29,6 +33,7 @@ impl Session {
     pub fn open(url: PostgresUrl, args: &SourceArgs) -> Result<Self> {
         let mut client = url.connect()?;
         let doing = "cannot take a snapshot of the source";
+        let cluster = cluster::identify(&mut client)?;
         // The position is read first: whatever was committed up to it is in the snapshot.
         let position = "select pg_wal_lsn_diff(case when pg_is_in_recovery() \
             then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end, '0/0')::int8";
@@ -40,6 +45,7 @@ impl Session {
         let row = query_one(&mut client, taken, doing)?;
         let snapshot = SourceSnapshot {
             source: url.name.clone(),
+            cluster,
             snapshot: row.get(0),
             lsn: lsn as u64,
             taken_at_us: row.get(1),
@@ -216,6 +222,10 @@ fn kind_of(state: &SqlState) -> (Kind, &'static str) {
 /// One sentence and a kind for an error of the Postgres client.
 pub fn failed(doing: &str, error: postgres::Error) -> Error {
     if let Some(database) = error.as_db_error() {
+        // The server's words come in its own language, the routine that said them does not.
+        if database.routine() == Some("check_enable_rls") {
+            return Error::config(format!("{doing}: {}; {ADVICE_ON_POLICIES}", database.message()));
+        }
         let (kind, advice) = kind_of(database.code());
         return Error::new(kind, format!("{doing}: {}{advice}", database.message()));
     }

@@ -53,6 +53,7 @@ impl Session {
             money: MoneyType { precision: MAX_PRECISION, scale: args.amount_scale },
             snapshot: SourceSnapshot {
                 source: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                cluster: None,
                 snapshot: String::new(),
                 lsn: 0,
                 taken_at_us: chrono::Utc::now().timestamp_micros(),

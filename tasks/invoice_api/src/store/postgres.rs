@@ -9,7 +9,7 @@ use invoices::source::SourceArgs;
 use invoices::source::args::quote;
 use invoices::source::postgres::failed;
 use invoices::source::table::PostgresTable;
-use invoices::source::url::PostgresUrl;
+use invoices::source::url::{NO_HIDDEN_ROWS, PostgresUrl};
 use invoices::{Error, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -237,7 +237,7 @@ impl Connection {
             });
             // A plan that knows no ids is the right one for any: primary key lookups.
             let settings = format!(
-                "set statement_timeout = {}; set plan_cache_mode = force_generic_plan; \
+                "{NO_HIDDEN_ROWS}; set statement_timeout = {}; set plan_cache_mode = force_generic_plan; \
                  set default_transaction_read_only = on; set timezone = 'UTC'; set jit = off",
                 STATEMENT_TIMEOUT.as_millis()
             );

@@ -9,6 +9,7 @@ use connectorx::sources::postgres::{BinaryProtocol, PostgresSourceError};
 use invoices::money::MoneyType;
 use invoices::source::MonthFingerprints;
 use invoices::source::postgres::{Session, failed};
+use invoices::source::url::NO_HIDDEN_ROWS;
 use invoices::task::{Progress, check_stop};
 use invoices::{Error, Month, Result, Window, failpoint};
 use postgres_openssl::MakeTlsConnector;
@@ -79,6 +80,7 @@ fn partitions(session: &Session, reading: &Reading) -> Result<Vec<Partition>> {
     source.set_pre_execution_queries(Some(&[
         "begin isolation level repeatable read read only".to_owned(),
         format!("set transaction snapshot '{}'", session.snapshot.snapshot),
+        NO_HIDDEN_ROWS.to_owned(),
     ]));
     source.fetch_metadata().map_err(connectorx_failed)?;
     source.partition().map_err(connectorx_failed)
