@@ -55,19 +55,16 @@ impl PostgresTable {
             (None, name) => quote(name),
         };
         let doing = "cannot look up the table";
-        let found = client
-            .query_one(
-                "select to_regclass($1)::oid, (select relkind::text from pg_class where oid = to_regclass($1))",
-                &[&relation],
-            )
-            .map_err(|error| failed(doing, error))?;
-        let (oid, kind): (Option<u32>, Option<String>) = (found.get(0), found.get(1));
-        let (Some(oid), Some(kind)) = (oid, kind) else {
-            return Err(Error::config(format!(
-                "table {} does not exist in the source; check --table and the database name",
-                args.table
-            )));
-        };
+        // Looked up once: another session's search path must not find another table of this name.
+        let sql = "select c.oid, c.relkind::text, format('%I.%I', n.nspname, c.relname) from pg_class c \
+             join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass($1)";
+        let found = client.query_opt(sql, &[&relation]).map_err(|error| failed(doing, error))?;
+        let found = found.ok_or_else(|| {
+            let table = &args.table;
+            let advice = "check --table and the database name";
+            Error::config(format!("table {table} does not exist in the source; {advice}"))
+        })?;
+        let (oid, kind, relation): (u32, String, String) = (found.get(0), found.get(1), found.get(2));
         let names = args.columns.clone();
         let [id, date, issuer, receiver, amount] = names.in_order();
         for name in [id, issuer, receiver] {
@@ -116,13 +113,15 @@ impl PostgresTable {
                 let sql = "with recursive heap(oid) as (select $1::oid union all \
                      select i.inhrelid from pg_inherits i join heap h on i.inhparent = h.oid) \
                      select format('%I.%I', n.nspname, c.relname), \
-                     c.relkind in ('r', 'm') and has_table_privilege(c.oid, 'select') from heap \
+                     c.relkind in ('r', 'm') and has_table_privilege(c.oid, 'select') \
+                     and (c.oid = $1 or not row_security_active(c.oid)) from heap \
                      join pg_class c using (oid) join pg_namespace n on n.oid = c.relnamespace order by 1";
                 Self::readable_heaps(client, oid, sql)
             }
             "p" => {
                 let sql = "select format('%I.%I', n.nspname, c.relname), \
-                     c.relkind = 'r' and has_table_privilege(c.oid, 'select') from pg_partition_tree($1::oid::regclass) t \
+                     c.relkind = 'r' and has_table_privilege(c.oid, 'select') and not row_security_active(c.oid) \
+                     from pg_partition_tree($1::oid::regclass) t \
                      join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace \
                      where t.isleaf order by 1";
                 Self::readable_heaps(client, oid, sql)
@@ -132,7 +131,8 @@ impl PostgresTable {
         }
     }
 
-    /// All heaps, or none when one of them is remote or may only be read through its parent.
+    /// All heaps, or none when one of them is remote or may only be read through its parent: for want of a
+    /// privilege, or because it has policies of its own, which do not count for who reads the parent.
     fn readable_heaps(client: &mut Client, oid: u32, sql: &str) -> Result<Vec<String>> {
         let rows = client.query(sql, &[&oid]).map_err(|error| failed("cannot look up the table", error))?;
         let all_readable = rows.iter().all(|row| row.get(1));
@@ -196,18 +196,34 @@ fn date_type(column: &Column, name: &str) -> Result<DateType> {
     }
 }
 
+/// Precision and scale of a numeric's type modifier without its header. A scale is a signed number of 11
+/// bits since Postgres 15, where it may be negative.
+fn precision_and_scale(modifier: i32) -> (i32, i32) {
+    const SIGN: i32 = 1 << 10;
+    (modifier >> 16, ((modifier & 0x7ff) ^ SIGN) - SIGN)
+}
+
 /// `numeric(p,s)` as declared; `numeric` without a scale takes the given one; integers have none.
 fn money_type(column: &Column, name: &str, default_scale: u8) -> Result<MoneyType> {
     const HEADER: i32 = 4;
     match (column.type_name.as_str(), column.type_modifier) {
         ("numeric", modifier) if modifier >= HEADER => {
-            let (precision, scale) = ((modifier - HEADER) >> 16, (modifier - HEADER) & 0x7ff);
+            let (precision, scale) = precision_and_scale(modifier - HEADER);
+            if scale < 0 {
+                let wide = (precision - scale).min(i32::from(MAX_PRECISION));
+                return Err(Error::config(format!(
+                    "column {name} is numeric({precision},{scale}), so Postgres rounds its amounts to multiples of 1{} when they are stored; alter its type, or name a view with {}::numeric({wide},0) if that is meant",
+                    "0".repeat(scale.unsigned_abs() as usize),
+                    quote(name),
+                )));
+            }
             if scale > 10 {
                 return Err(Error::config(format!(
                     "column {name} has {scale} digits after the decimal point; at most 10 are supported"
                 )));
             }
-            let precision = precision.clamp(1, i32::from(MAX_PRECISION)) as u8;
+            // numeric(2,4) holds 0.0012 at most; a decimal has no fewer digits than its scale.
+            let precision = precision.max(scale).clamp(1, i32::from(MAX_PRECISION)) as u8;
             Ok(MoneyType { precision, scale: scale as u8 })
         }
         ("numeric", _) => Ok(MoneyType { precision: MAX_PRECISION, scale: default_scale }),
@@ -215,5 +231,30 @@ fn money_type(column: &Column, name: &str, default_scale: u8) -> Result<MoneyTyp
         (other, _) => Err(Error::config(format!(
             "column {name} has type {other}, which can't hold money exactly; use numeric, or a view that casts it"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numeric(precision: i32, scale: i32) -> Result<MoneyType> {
+        let type_modifier = (precision << 16 | scale & 0x7ff) + 4;
+        let column = Column { type_name: "numeric".to_owned(), type_modifier, not_null: true };
+        money_type(&column, "amount_usd", 2)
+    }
+
+    #[test]
+    fn a_numeric_is_what_it_declares() {
+        assert_eq!(numeric(12, 2).unwrap(), MoneyType { precision: 12, scale: 2 });
+        assert_eq!(numeric(2, 4).unwrap(), MoneyType { precision: 4, scale: 4 });
+        assert!(numeric(30, 11).unwrap_err().to_string().contains("11 digits after the decimal point"));
+    }
+
+    #[test]
+    fn a_negative_scale_is_named_with_what_it_does_to_amounts() {
+        let error = numeric(12, -2).unwrap_err().to_string();
+        assert!(error.starts_with("column amount_usd is numeric(12,-2), so Postgres rounds"), "{error}");
+        assert!(error.contains("multiples of 100 ") && error.contains("::numeric(14,0)"), "{error}");
     }
 }
