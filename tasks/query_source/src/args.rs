@@ -45,6 +45,10 @@ pub struct Args {
     #[arg(long, env = "MEMORY_BUDGET", default_value = "256MiB", value_parser = invoices::task::args::parse_budget, value_name = "SIZE")]
     pub memory_budget: u64,
 
+    /// Publish a window that has no invoices any more, although the lake has some
+    #[arg(long, env = "ALLOW_EMPTY")]
+    pub allow_empty: bool,
+
     /// Say what would be read and replaced, and change nothing
     #[arg(long, env = "DRY_RUN")]
     pub dry_run: bool,

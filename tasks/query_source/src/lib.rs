@@ -3,6 +3,7 @@
 //! # Layout
 //! * [`args`]: flags and help.
 //! * [`plan`]: which months must be read (pure).
+//! * [`guard`]: what a source must not lose in silence (pure).
 //! * [`extract`]: ConnectorX reads rows in one shared snapshot and routes them to their months.
 //! * [`month_writer`]: one month's Parquet, streamed into its upload.
 //! * [`publish`]: proof, atomic put, commit record; older runs never hide newer ones.
@@ -11,6 +12,7 @@
 
 pub mod args;
 mod extract;
+mod guard;
 mod month_writer;
 mod plan;
 mod publish;
@@ -45,7 +47,10 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
             None => tracing::warn!(attempt, "a newer run committed meanwhile; reading again"),
         }
     }
-    Err(Error::retry("other runs keep committing the same months; run again when they are done"))
+    Err(Error::retry(
+        "runs with newer snapshots keep committing the same months; run again when they are done, and see that \
+         the clocks of all servers that were the source are right",
+    ))
 }
 
 /// One attempt in one snapshot; none when a newer run overtook it.
@@ -54,12 +59,18 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
     failpoint!("query::after_snapshot");
     let known = task.block_on(known_months(lake))?;
     let mut report = Report::new(window, &source);
+    if let Some(sentence) = guard::new_source(&known, source.snapshot()) {
+        report.warn(sentence);
+    }
 
     let cold = plan::nothing_known(window, &known, source.money());
     let compares = args.refresh == args::Refresh::Changed && !cold;
     let fingerprints = if compares || args.dry_run { Some(source.fingerprints(window)?) } else { None };
     let plan = Plan::new(args.refresh, window, &known, fingerprints.as_ref(), source.money());
     report.planned(&plan);
+    if let Some(fingerprints) = &fingerprints {
+        refuse_emptied(args, window, &known, fingerprints)?;
+    }
     if args.dry_run {
         report.explain(&plan, &known, &fingerprints.unwrap_or_default());
         return Ok(Some(report));
@@ -69,11 +80,19 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
         let Extraction { fingerprints, writers } =
             extract::extract(args, task, lake, &mut source, &months, fingerprints.as_ref())?;
         failpoint!("query::after_extract");
-        let proven = publish::prove(writers, &fingerprints, source.money());
+        let proven = publish::prove(writers, &fingerprints, &mut source);
         let writers = proven.map_err(|failure| task.block_on(failure.abort()))?;
+        if !compares && guard::is_suspicious(window, &months, &known, &fingerprints) {
+            let refused =
+                source.fingerprints(window).and_then(|all| refuse_emptied(args, window, &known, &all));
+            if let Err(error) = refused {
+                return Err(task.block_on(publish::Failure::new(writers, error).abort()));
+            }
+        }
+        report.lost(guard::losses(&months, &known, &fingerprints));
         for writer in writers {
             task.check_stop()?;
-            match task.block_on(publish::publish(lake, task, &source, writer))? {
+            match task.block_on(publish::publish(lake, task, &source, &known, writer))? {
                 Published::Written { fingerprint, bytes } => report.wrote(&fingerprint, bytes),
                 Published::Emptied => report.emptied(),
                 Published::Same => report.same(),
@@ -82,6 +101,19 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
         }
     }
     Ok(Some(report))
+}
+
+/// See [`guard::refuse_emptied`]; `--allow-empty` says that it is meant.
+fn refuse_emptied(
+    args: &Args,
+    window: Window,
+    known: &BTreeMap<Month, Known>,
+    fingerprints: &MonthFingerprints,
+) -> Result<()> {
+    if args.allow_empty {
+        return Ok(());
+    }
+    guard::refuse_emptied(window, known, fingerprints, &args.source.table)
 }
 
 /// What the lake has of each month: its objects and its last commit record.

@@ -76,7 +76,7 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use chrono::NaiveDate;
     use invoices::Fingerprint;
@@ -84,7 +84,7 @@ mod tests {
 
     const MONEY: MoneyType = MoneyType { precision: 12, scale: 2 };
 
-    fn window() -> Window {
+    pub fn window() -> Window {
         Window::ending(NaiveDate::from_ymd_opt(2026, 1, 15).unwrap(), 3)
     }
 
@@ -107,11 +107,11 @@ mod tests {
         (month, Known { record: Some(record), objects: vec![object] })
     }
 
-    fn all_known() -> BTreeMap<Month, Known> {
+    pub fn all_known() -> BTreeMap<Month, Known> {
         window().months().map(|month| known(month, 1)).collect()
     }
 
-    fn fingerprints(rows: &[u64]) -> MonthFingerprints {
+    pub fn fingerprints(rows: &[u64]) -> MonthFingerprints {
         let of = |&rows: &u64| Fingerprint { rows, amount: 5, hash: 7 };
         window().months().zip(rows.iter().map(of)).collect()
     }

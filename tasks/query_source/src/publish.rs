@@ -1,18 +1,18 @@
 //! From written months to published ones: proof first, then one atomic put, the commit record last.
 
 use crate::fingerprint_of;
+use crate::guard::rows_before;
 use crate::month_writer::MonthWriter;
-use crate::plan::LAYOUT;
+use crate::plan::{Known, LAYOUT};
 use futures::future::join_all;
 use invoices::fingerprint::FingerprintRecord;
 use invoices::lake::commit::{CommitRecord, now_text};
 use invoices::lake::names::{self, Table};
 use invoices::lake::{Lake, Object};
-use invoices::money::MoneyType;
 use invoices::parquet::read_proof;
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
-use invoices::{Error, Fingerprint, Result, failpoint};
+use invoices::{Error, Fingerprint, Month, Result, failpoint};
 use std::collections::BTreeMap;
 
 /// What became of one month.
@@ -51,23 +51,34 @@ impl Failure {
 pub fn prove(
     writers: Vec<MonthWriter>,
     expected: &MonthFingerprints,
-    money: MoneyType,
+    source: &mut Source,
 ) -> Result<Vec<MonthWriter>, Failure> {
+    let scale = source.money().scale;
     let differs = writers.iter().find_map(|writer| {
         let expected = fingerprint_of(expected, writer.month);
-        let difference = writer.fingerprint.difference(&expected, money.scale);
+        let difference = writer.fingerprint.difference(&expected, scale);
         (writer.fingerprint != expected).then(|| format!("month {}: read {difference}", writer.month))
     });
     match differs {
         None => Ok(writers),
         Some(text) => {
-            Err(Failure { writers, error: Error::refused(format!("{text}; nothing was published")) })
+            let error = match source.smallest_business() {
+                Ok(None) => Error::refused(format!("{text}; nothing was published")),
+                Ok(Some(known_cause)) | Err(known_cause) => known_cause,
+            };
+            Err(Failure { writers, error })
         }
     }
 }
 
 /// Publishes one proven month.
-pub async fn publish(lake: &Lake, task: &Task, source: &Source, writer: MonthWriter) -> Result<Published> {
+pub async fn publish(
+    lake: &Lake,
+    task: &Task,
+    source: &Source,
+    known: &BTreeMap<Month, Known>,
+    writer: MonthWriter,
+) -> Result<Published> {
     let partition = names::month_partition(writer.month);
     let (month, fingerprint, path) = (writer.month, writer.fingerprint, writer.path());
     if let Some(newer) = newer_record(lake, &partition, source).await? {
@@ -82,6 +93,7 @@ pub async fn publish(lake: &Lake, task: &Task, source: &Source, writer: MonthWri
         lake.delete(&path).await?;
     }
     let mut record = record(task, source, &partition, &fingerprint, object.as_ref());
+    record.rows_before = rows_before(known, month);
     // Stopped between the first look and the put, this run may have put its older rows over newer
     // ones; the newer run's record tells, and a fresh snapshot mends it.
     if let Some(newer) = newer_record(lake, &partition, source).await? {
@@ -107,7 +119,7 @@ pub async fn publish(lake: &Lake, task: &Task, source: &Source, writer: MonthWri
 async fn newer_record(lake: &Lake, partition: &str, source: &Source) -> Result<Option<CommitRecord>> {
     let record = lake.read_commit(Table::Invoices, partition).await?;
     let mine = source.snapshot();
-    Ok(record.filter(|record| record.snapshot.source == mine.source && record.snapshot.is_newer_than(mine)))
+    Ok(record.filter(|record| record.snapshot.is_newer_than(mine)))
 }
 
 /// Whether the month's object, put by another run meanwhile, holds the same invoices.

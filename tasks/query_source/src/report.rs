@@ -1,6 +1,7 @@
 //! What the run did, for the result line, and what it would do, for `--dry-run`.
 
 use crate::fingerprint_of;
+use crate::guard::Loss;
 use crate::plan::{Known, Plan};
 use invoices::lake::commit::SourceSnapshot;
 use invoices::source::{MonthFingerprints, Source};
@@ -19,6 +20,9 @@ pub struct Report {
     total: Fingerprint,
     bytes: u64,
     planned: Option<Vec<Value>>,
+    /// Sentences for whoever looks after the run; also in the log.
+    warnings: Vec<String>,
+    lost: Vec<Loss>,
 }
 
 impl Report {
@@ -33,6 +37,8 @@ impl Report {
             total: Fingerprint::default(),
             bytes: 0,
             planned: None,
+            warnings: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -52,6 +58,18 @@ impl Report {
 
     pub fn emptied(&mut self) {
         self.emptied += 1;
+    }
+
+    pub fn warn(&mut self, sentence: String) {
+        tracing::warn!("{sentence}");
+        self.warnings.push(sentence);
+    }
+
+    pub fn lost(&mut self, losses: Vec<Loss>) {
+        for loss in &losses {
+            self.warn(loss.sentence());
+        }
+        self.lost.extend(losses);
     }
 
     /// Another run wrote the month meanwhile, with the same invoices.
@@ -96,6 +114,13 @@ impl Report {
             "snapshot": self.snapshot.snapshot,
             "lsn": self.snapshot.lsn,
         });
+        if !self.warnings.is_empty() {
+            line["warnings"] = json!(self.warnings);
+        }
+        if !self.lost.is_empty() {
+            let lost = |loss: &Loss| json!({ "month": loss.month, "rows_before": loss.rows_before, "rows": loss.rows });
+            line["months_lost_most"] = json!(self.lost.iter().map(lost).collect::<Vec<_>>());
+        }
         if let Some(planned) = self.planned {
             line["dry_run"] = json!(true);
             line["would_read"] = json!(planned);

@@ -50,9 +50,7 @@ impl SourceSnapshot {
             (Some(mine), Some(theirs)) if mine.system_identifier == theirs.system_identifier => {
                 (mine.timeline, self.lsn, by_time.0) > (theirs.timeline, other.lsn, by_time.1)
             }
-            (None, None) if self.source == other.source => {
-                (self.lsn, by_time.0) > (other.lsn, by_time.1)
-            }
+            (None, None) if self.source == other.source => (self.lsn, by_time.0) > (other.lsn, by_time.1),
             _ => by_time.0 > by_time.1,
         }
     }

@@ -4,6 +4,7 @@ pub mod args;
 mod cluster;
 pub mod postgres;
 pub mod sqlite;
+pub mod sqlite_types;
 pub mod table;
 pub mod url;
 
@@ -11,7 +12,7 @@ pub use args::{ColumnNames, SourceArgs};
 pub use url::SourceUrl;
 
 use crate::error::{Error, Result};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, NULL_BUSINESS};
 use crate::lake::commit::SourceSnapshot;
 use crate::money::MoneyType;
 use crate::month::{Month, Window};
@@ -66,11 +67,35 @@ impl Source {
             Self::Sqlite(session) => session.fingerprints(window),
         }
     }
+
+    /// The sentence for a business whose id stands for NULL on the way, if the table has one. Looked for
+    /// when a month differs from what the source says of it: a pass over the table.
+    ///
+    /// # Errors
+    /// When the source can't be asked.
+    pub fn smallest_business(&mut self) -> Result<Option<Error>> {
+        match self {
+            Self::Postgres(session) => session.smallest_business(),
+            Self::Sqlite(_) => Ok(None),
+        }
+    }
 }
 
-/// The sentence for invoices whose date lies in no month.
-fn undated(count: i64, column: &str) -> Error {
+/// The sentence for an invoice of a business whose id stands for NULL.
+fn reserved(invoice: impl std::fmt::Display, column: &str) -> Error {
     Error::refused(format!(
-        "{count} invoices belong to no month: their {column} is NULL, infinite, or outside years 1 to 9999; correct them in the source"
+        "invoice {invoice}: {column} is {NULL_BUSINESS}, the smallest number there is, which stands for a missing \
+         business on the way to the lake; give the business another id, or NULL if nobody is meant"
+    ))
+}
+
+/// Invoices that the sentence below names.
+const UNDATED_NAMED: usize = 3;
+
+/// The sentence for invoices whose date lies in no month.
+fn undated(count: i64, column: &str, examples: &[String]) -> Error {
+    let examples = examples.join(", ");
+    Error::refused(format!(
+        "{count} invoices belong to no month: their {column} is NULL, infinite, or outside years 1 to 9999 ({examples}); correct them in the source"
     ))
 }

@@ -3,9 +3,9 @@
 use super::args::quote;
 use super::table::{END_DAY, FIRST_DAY, PostgresTable};
 use super::url::PostgresUrl;
-use super::{MonthFingerprints, SourceArgs, cluster, undated};
+use super::{MonthFingerprints, SourceArgs, UNDATED_NAMED, cluster, reserved, undated};
 use crate::error::{Error, Kind, Result};
-use crate::fingerprint::{Fingerprint, row_hash_sql};
+use crate::fingerprint::{Fingerprint, NULL_BUSINESS, row_hash_sql};
 use crate::lake::commit::SourceSnapshot;
 use crate::money;
 use crate::month::Window;
@@ -86,7 +86,7 @@ impl Session {
             without_month += query_one(&mut self.client, &sql, "cannot read the source")?.get::<_, i64>(0);
         }
         if without_month > 0 {
-            return Err(undated(without_month, &date));
+            return Err(self.undated(without_month));
         }
         Ok(fingerprints)
     }
@@ -157,6 +157,39 @@ impl Session {
             (Ok(amount), Ok(hash)) => Ok(Fingerprint { rows: row.get::<_, i64>(1) as u64, amount, hash }),
             _ => Err(self.bad_amount()),
         }
+    }
+
+    /// Names the first invoices that lie in no month.
+    fn undated(&mut self, count: i64) -> Error {
+        let column = &self.table.names.issue_date_column;
+        let (id, date) = (quote(&self.table.names.invoice_id_column), quote(column));
+        let sql = format!(
+            "select coalesce({id}::text, 'without an id'), coalesce({date}::text, 'no date') from {} \
+             where {} or {date} is null limit {UNDATED_NAMED}",
+            self.table.relation,
+            self.table.outside_any_month()
+        );
+        let found = self.client.query(sql.as_str(), &[]).unwrap_or_default();
+        let name = |row: &Row| format!("invoice {} has {}", row.get::<_, String>(0), row.get::<_, String>(1));
+        undated(count, column, &found.iter().map(name).collect::<Vec<_>>())
+    }
+
+    /// See [`super::Source::smallest_business`].
+    pub fn smallest_business(&mut self) -> Result<Option<Error>> {
+        let [id, _, issuer, receiver, _] = self.table.expressions();
+        let sql = format!(
+            "select {id}::text, {issuer} = '{NULL_BUSINESS}'::int8 from {} \
+             where {issuer} = '{NULL_BUSINESS}'::int8 or {receiver} = '{NULL_BUSINESS}'::int8 limit 1",
+            self.table.relation
+        );
+        let found = self.client.query_opt(sql.as_str(), &[]);
+        let found = found.map_err(|error| failed("cannot look for the difference", error))?;
+        let names = &self.table.names;
+        Ok(found.map(|row| {
+            let is_issuer = row.get::<_, Option<bool>>(1) == Some(true);
+            let column = if is_issuer { &names.issuer_column } else { &names.receiver_column };
+            reserved(row.get::<_, String>(0), column)
+        }))
     }
 
     /// Names the first invoices whose amount can't be kept exactly.

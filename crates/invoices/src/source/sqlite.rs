@@ -1,18 +1,18 @@
 //! A session on a SQLite file: the embedded default, for demos and small exports.
 //!
 //! Amounts must be TEXT or INTEGER (a REAL is a float, and no money is kept in floats); dates are
-//! ISO 8601 text in UTC. Reading holds a shared lock on the file; if a writer in WAL mode slips in
+//! ISO 8601 text in UTC (see [`super::sqlite_types`]). Reading holds a shared lock on the file; if a writer in WAL mode slips in
 //! between, the proof after the extraction notices.
 
 use super::args::{ColumnNames, SourceArgs, quote};
-use super::{MonthFingerprints, undated};
+use super::sqlite_types::{odd_row, odd_sql, timestamp_us};
+use super::{MonthFingerprints, UNDATED_NAMED, undated};
 use crate::error::{Error, Result};
 use crate::fingerprint::NULL_BUSINESS;
 use crate::invoice::Invoice;
 use crate::lake::commit::SourceSnapshot;
 use crate::money::{self, MAX_PRECISION, MoneyType};
 use crate::month::{Month, Window};
-use chrono::NaiveDateTime;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -109,38 +109,48 @@ impl Session {
     /// The query that both this session and ConnectorX run: id, date as text, issuer, receiver
     /// (NULL as [`NULL_BUSINESS`]), amount as text with the word `real` for a float.
     pub fn rows_sql(&self, window: Option<Window>) -> String {
-        let [id, date, issuer, receiver, amount] = self.names.in_order().map(quote);
+        let date = quote(&self.names.issue_date_column);
         let filter = window.map_or(String::new(), |window| {
             format!(" where {date} >= '{}' and {date} < '{}'", window.first, window.last.plus(1))
         });
+        format!("select {} from {}{filter}", self.columns_sql(), self.table)
+    }
+
+    fn columns_sql(&self) -> String {
+        let [id, date, issuer, receiver, amount] = self.names.in_order().map(quote);
         format!(
-            "select coalesce(cast({id} as integer), {NULL_BUSINESS}), coalesce(cast({date} as text), ''), \
+            "coalesce(cast({id} as integer), {NULL_BUSINESS}), coalesce(cast({date} as text), ''), \
              coalesce({issuer}, {NULL_BUSINESS}), coalesce({receiver}, {NULL_BUSINESS}), \
-             case typeof({amount}) when 'real' then 'real' when 'null' then '' else cast({amount} as text) end \
-             from {}{filter}",
-            self.table
+             case typeof({amount}) when 'real' then 'real' when 'null' then '' else cast({amount} as text) end"
         )
     }
 
+    /// Adds up the months, and looks at the type of every value of every row on the way.
     pub fn fingerprints(&mut self, window: Window) -> Result<MonthFingerprints> {
-        let sql = self.rows_sql(None);
+        let odd = odd_sql(&self.names, "");
+        let sql = format!("select {odd}, {} from {}", self.columns_sql(), self.table);
         let doing = "cannot read the SQLite table";
         let mut statement = self.connection.prepare(&sql).map_err(|error| failed(doing, error))?;
         let mut rows = statement.query([]).map_err(|error| failed(doing, error))?;
         let mut fingerprints = MonthFingerprints::new();
-        let mut without_month = 0;
+        let mut without_month = Vec::new();
         while let Some(row) = rows.next().map_err(|error| failed(doing, error))? {
-            let fields = (|| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))();
+            if row.get(0).map_err(|error| failed(doing, error))? {
+                return Err(odd_row(&self.connection, &self.table, &self.names));
+            }
+            let fields = (|| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))();
             let (id, date, issuer, receiver, amount): (i64, String, i64, i64, String) =
                 fields.map_err(|error| failed(doing, error))?;
-            if timestamp_us(&date).is_none() && !date.is_empty() {
+            let instant = timestamp_us(&date);
+            if instant.is_none() && !date.is_empty() {
                 return Err(not_a_date(id, &date));
             }
-            let month = timestamp_us(&date).and_then(Month::of_timestamp_us);
+            let month = instant.and_then(Month::of_timestamp_us);
             let Some(month) =
                 month.filter(|month| (1..=9999).contains(&chrono::Datelike::year(&month.first_day())))
             else {
-                without_month += 1;
+                let date = if date.is_empty() { "no date" } else { date.as_str() };
+                without_month.push(format!("invoice {id} has {date}"));
                 continue;
             };
             if window.contains(month) {
@@ -148,8 +158,10 @@ impl Session {
                 fingerprints.entry(month).or_default().add(invoice, self.money);
             }
         }
-        if without_month > 0 {
-            return Err(undated(without_month, &self.names.issue_date_column));
+        if !without_month.is_empty() {
+            let count = without_month.len() as i64;
+            without_month.truncate(UNDATED_NAMED);
+            return Err(undated(count, &self.names.issue_date_column, &without_month));
         }
         Ok(fingerprints)
     }
@@ -201,16 +213,6 @@ pub fn row_to_invoice(
 
 fn not_a_date(id: i64, text: &str) -> Error {
     Error::refused(format!("invoice {id}: {text:?} is not an ISO date and time (YYYY-MM-DD HH:MM:SS)"))
-}
-
-/// Microseconds of an ISO 8601 date, or date and time, in UTC.
-pub fn timestamp_us(text: &str) -> Option<i64> {
-    let text = text.trim_end_matches('Z');
-    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
-    let parsed = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
-    let parsed =
-        parsed.or_else(|| chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0));
-    parsed.map(|t| t.and_utc().timestamp_micros())
 }
 
 /// One sentence and a kind for an error of SQLite.

@@ -6,6 +6,7 @@ use crate::version::Snapshot;
 use invoices::money::{MAX_PRECISION, MoneyType};
 use invoices::source::args::quote;
 use invoices::source::sqlite::{failed, row_to_invoice};
+use invoices::source::sqlite_types::{odd_row, odd_sql};
 use invoices::source::{ColumnNames, SourceArgs};
 use invoices::{Error, Result};
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
@@ -40,7 +41,8 @@ impl File {
         let columns = format!(
             "i.{id}, coalesce(cast(i.{date} as text), ''), coalesce(i.{issuer}, {null}), \
              coalesce(i.{receiver}, {null}), case typeof(i.{amount}) when 'real' then 'real' \
-             when 'null' then '' else cast(i.{amount} as text) end"
+             when 'null' then '' else cast(i.{amount} as text) end, {}",
+            odd_sql(&args.columns, "i.")
         );
         let (_, name) = args.table_parts()?;
         let has_customers = connection.prepare("select customer_id, customer_name from customers").is_ok();
@@ -118,6 +120,10 @@ impl File {
             let mut rows = statement.query(params_from_iter(values)).map_err(|error| failed(doing, error))?;
             let mut found = Vec::new();
             while let Some(row) = rows.next().map_err(|error| failed(doing, error))? {
+                // The id comes as it is, and a value of another type would be read as something else.
+                if row.get(5).map_err(|error| failed(doing, error))? {
+                    return Err(odd_row(&connection, &file.table, &file.names));
+                }
                 found.push(file.view(row)?);
             }
             Ok(found)
@@ -134,8 +140,8 @@ impl File {
         let view = InvoiceView {
             issue_date_us: Some(invoice.issue_date_us),
             amount: invoice.amount,
-            issuer: Party::new(invoice.issuer_id, name(5).as_deref()),
-            receiver: Party::new(invoice.receiver_id, name(6).as_deref()),
+            issuer: Party::new(invoice.issuer_id, name(6).as_deref()),
+            receiver: Party::new(invoice.receiver_id, name(7).as_deref()),
             decision: None,
         };
         Ok((id, view))
