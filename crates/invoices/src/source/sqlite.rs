@@ -5,7 +5,8 @@
 //! between, the proof after the extraction notices.
 
 use super::args::{ColumnNames, SourceArgs, quote};
-use super::sqlite_types::{odd_row, odd_sql, timestamp_us};
+pub use super::sqlite_types::timestamp_us;
+use super::sqlite_types::{odd_row, odd_sql};
 use super::{MonthFingerprints, UNDATED_NAMED, undated};
 use crate::error::{Error, Result};
 use crate::fingerprint::NULL_BUSINESS;
@@ -133,7 +134,7 @@ impl Session {
         let mut statement = self.connection.prepare(&sql).map_err(|error| failed(doing, error))?;
         let mut rows = statement.query([]).map_err(|error| failed(doing, error))?;
         let mut fingerprints = MonthFingerprints::new();
-        let mut without_month = Vec::new();
+        let (mut without_month, mut examples) = (0, Vec::new());
         while let Some(row) = rows.next().map_err(|error| failed(doing, error))? {
             if row.get(0).map_err(|error| failed(doing, error))? {
                 return Err(odd_row(&self.connection, &self.table, &self.names));
@@ -149,8 +150,11 @@ impl Session {
             let Some(month) =
                 month.filter(|month| (1..=9999).contains(&chrono::Datelike::year(&month.first_day())))
             else {
-                let date = if date.is_empty() { "no date" } else { date.as_str() };
-                without_month.push(format!("invoice {id} has {date}"));
+                without_month += 1;
+                if examples.len() < UNDATED_NAMED {
+                    let date = if date.is_empty() { "no date" } else { date.as_str() };
+                    examples.push(format!("invoice {id} has {date}"));
+                }
                 continue;
             };
             if window.contains(month) {
@@ -158,10 +162,8 @@ impl Session {
                 fingerprints.entry(month).or_default().add(invoice, self.money);
             }
         }
-        if !without_month.is_empty() {
-            let count = without_month.len() as i64;
-            without_month.truncate(UNDATED_NAMED);
-            return Err(undated(count, &self.names.issue_date_column, &without_month));
+        if without_month > 0 {
+            return Err(undated(without_month, &self.names.issue_date_column, &examples));
         }
         Ok(fingerprints)
     }
