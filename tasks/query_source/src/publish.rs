@@ -146,6 +146,7 @@ fn record(
         inputs: BTreeMap::new(),
         options: LAYOUT.to_owned(),
         objects: object.into_iter().map(Into::into).collect(),
+        rows_before: None,
         committed_at: now_text(),
         program: task.program(),
     }
