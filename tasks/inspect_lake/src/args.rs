@@ -43,6 +43,8 @@ Examples:
     inspect_lake verify … --quiet
   For programs:
     inspect_lake verify … 2>/dev/null | jq '.months[] | select(.problems != [])'
+  Every invoice, by other SQL and another reader of Parquet than the tasks' (minutes; memory for one month's ids):
+    inspect_lake verify … --deep
 
 No footer and no record is believed: every object of the window is read in full.
 
@@ -115,6 +117,10 @@ pub struct VerifyArgs {
     pub lake: LakeArgs,
     #[command(flatten)]
     pub window: WindowArgs,
+
+    /// Also compare every invoice by an independent way: other SQL, another reader of Parquet, ids as sets
+    #[arg(long, env = "DEEP")]
+    pub deep: bool,
 
     /// Show only the months that differ
     #[arg(long, short, env = "QUIET")]

@@ -26,10 +26,12 @@ pub fn run(args: &StatusArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     if partitions.is_empty() {
         tracing::warn!("{} holds no partition yet; run query_source", lake.url());
     }
+    let lost = partitions.iter().filter(|partition| partition["lost_most_rows"] == true).count();
     let as_recorded = partitions.iter().filter(|partition| partition["state"] == State::AsRecorded.word().0);
     Ok(json!({
         "command": "status",
         "partitions_as_recorded": as_recorded.count(),
+        "partitions_lost_most_rows": lost,
         "partitions_in_all": partitions.len(),
         "partitions": partitions,
     }))
@@ -78,6 +80,10 @@ impl Partition {
         }
     }
 
+    fn lost_most_rows(&self) -> bool {
+        self.record.as_ref().is_some_and(CommitRecord::lost_most_rows)
+    }
+
     fn bytes(&self) -> u64 {
         self.objects.iter().map(|object| object.size).sum()
     }
@@ -103,6 +109,9 @@ impl Partition {
             "committed_at": record.map(|record| &record.committed_at),
             "age_seconds": record.and_then(|record| age_seconds(record, now)),
             "program": record.map(|record| &record.program),
+            "cluster": record.and_then(|record| record.snapshot.cluster.as_ref()),
+            "rows_before": record.and_then(|record| record.rows_before),
+            "lost_most_rows": self.lost_most_rows(),
         })
     }
 }
@@ -169,7 +178,7 @@ fn row(partition: &Partition, now: DateTime<Utc>) -> Vec<Cell> {
     let committed = DateTime::parse_from_rfc3339(&record.committed_at);
     vec![
         plain(name),
-        number(text::grouped(record.rows)),
+        rows_of(record),
         number(text::grouped(&record.invoices.amount)),
         number(objects),
         number(size),
@@ -182,12 +191,29 @@ fn row(partition: &Partition, now: DateTime<Utc>) -> Vec<Cell> {
     ]
 }
 
+fn rows_of(record: &CommitRecord) -> Cell {
+    let rows = text::grouped(record.rows);
+    match record.rows_before.filter(|_| record.lost_most_rows()) {
+        Some(before) => judged(format!("{rows} of {} before", text::grouped(before)), Tone::Caution),
+        None => number(rows),
+    }
+}
+
 fn log(table: Table, partition: &Partition) {
     let (state, _) = partition.state().word();
     let (objects, bytes) = (partition.objects.len(), partition.bytes());
     let rows = partition.record.as_ref().map(|record| record.rows);
     let committed_at = partition.record.as_ref().map(|record| record.committed_at.as_str());
     tracing::info!(rows, objects, bytes, committed_at, "{table} {}: {state}", partition.name);
+    if partition.lost_most_rows() {
+        let before = partition.record.as_ref().and_then(|record| record.rows_before);
+        tracing::warn!(
+            rows,
+            before,
+            "{table} {} lost more than 90 % of its rows with its last commit",
+            partition.name
+        );
+    }
 }
 
 #[cfg(test)]

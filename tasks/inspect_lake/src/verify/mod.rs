@@ -1,6 +1,8 @@
 //! `verify`: the source, the `invoices` objects and `invoice_by_business`, each added up from
 //! scratch and compared month by month. No footer, record or ETag is taken for the content.
 
+mod deep;
+mod deep_text;
 mod layout;
 mod month;
 mod read;
@@ -43,11 +45,37 @@ pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
         })
         .buffered(MONTHS_AT_ONCE)
         .inspect(|_| progress.add(1));
-    let states: Vec<MonthState> = runtime.block_on(states.try_collect())?;
+    let mut states: Vec<MonthState> = runtime.block_on(states.try_collect())?;
     drop(progress);
+    for state in &mut states {
+        name_invoices(state, args, &reader, runtime)?;
+    }
 
     report::show(&states, money, form, args.quiet);
     report::result(&states, money, &snapshot)
+}
+
+/// Compares the month's invoices one by one where that was asked for, and where the sums differ, so that
+/// somebody can look at the invoices that do it.
+fn name_invoices(
+    state: &mut MonthState,
+    args: &VerifyArgs,
+    reader: &MonthReader,
+    runtime: &Runtime,
+) -> Result<()> {
+    let found = state.invoices.content.as_ref();
+    let differs = found.is_ok_and(|found| found.fingerprint != state.source);
+    if !args.deep && (!differs || state.invoices.objects.is_empty()) {
+        return Ok(());
+    }
+    let objects = runtime.block_on(reader.whole(&state.invoices.objects))?;
+    match deep::compare(objects, &args.source, state.month) {
+        Ok(None) => {}
+        Ok(Some(sentence)) => state.problems.push(format!("one by one: {sentence}")),
+        Err(error) if error.kind() == invoices::Kind::Refused => state.problems.push(error.to_string()),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -94,6 +122,16 @@ mod tests {
         demo.execute("insert into invoices values (999, '2025-12-24 12:00:00', 1, 2, '1.00')");
         let (sentence, _) = difference(&demo);
         assert!(sentence.contains("the source has changed since"), "{sentence}");
+    }
+
+    #[test]
+    fn the_invoices_that_differ_are_named_and_a_deep_look_agrees_where_none_does() {
+        let demo = Demo::published();
+        let deep = VerifyArgs { deep: true, ..demo.verify_args() };
+        assert_eq!(run(&deep, Form::Json, &demo.runtime()).unwrap()["months_differ"], 0);
+        demo.execute("update invoices set issuer_id = 9 where invoice_id = 104");
+        let (_, facts) = difference(&demo);
+        assert!(facts["months"][2]["problems"].to_string().contains("invoice 104 differs"), "{facts}");
     }
 
     #[test]

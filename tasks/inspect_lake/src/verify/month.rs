@@ -82,6 +82,15 @@ impl MonthReader {
         Ok(MonthState { month, source, invoices, by_business, problems })
     }
 
+    /// The objects' bytes, for a second reading.
+    pub async fn whole(&self, objects: &[Object]) -> Result<Vec<Bytes>> {
+        let mut contents = Vec::new();
+        for object in objects {
+            contents.extend(self.lake.get(&object.path).await?.map(|(_, bytes)| bytes));
+        }
+        Ok(contents)
+    }
+
     async fn table<T: Default + Send + 'static>(
         &self,
         table: Table,

@@ -1,0 +1,223 @@
+//! `--deep`: every invoice of a month compared with its source by a way of its own. What the tasks and
+//! `verify` share, a wrong cast in their SQL or a wrong reading of Parquet, both sides of a proof would
+//! agree on. So this shares nothing with them: the source writes its values as text and finds the month
+//! by the parts of the date, the object is read row by row through Parquet's record interface, ids are
+//! compared as a set and everything else as text.
+
+use super::deep_text::{amount, instant, lake_row};
+use bytes::Bytes;
+use invoices::source::args::quote;
+use invoices::source::postgres::failed;
+use invoices::source::url::SourceUrl;
+use invoices::source::{SourceArgs, sqlite};
+use invoices::task::check_stop;
+use invoices::{Error, Month, Result};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use rusqlite::{Connection, OpenFlags};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::BufRead;
+
+/// Invoices that a problem names.
+const NAMED_MAX: usize = 10;
+
+/// How often an id is in the lake more than in the source, and the difference of what stands beside it.
+/// Ids that are the same on both sides leave nothing behind.
+#[derive(Default)]
+pub struct Difference {
+    by_id: HashMap<i64, (i64, u64)>,
+    /// Sentences for rows of the source whose id is no whole number at all.
+    unreadable: Vec<String>,
+}
+
+impl Difference {
+    fn count(&mut self, id: i64, rest: &[String; 4], sign: i64) {
+        let mut hasher = DefaultHasher::new();
+        rest.hash(&mut hasher);
+        let entry = self.by_id.entry(id).or_default();
+        entry.0 += sign;
+        entry.1 = entry.1.wrapping_add(hasher.finish().wrapping_mul(sign as u64));
+        if *entry == (0, 0) {
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// Adds the rows of an object of the lake.
+    ///
+    /// # Errors
+    /// Refused when it is no Parquet file with the five columns.
+    pub fn add_object(&mut self, object: Bytes) -> Result<()> {
+        let reader = SerializedFileReader::new(object)?;
+        for row in reader.get_row_iter(None)? {
+            let (id, rest) = lake_row(row?)?;
+            self.count(id, &rest, 1);
+        }
+        Ok(())
+    }
+
+    /// Takes away a row of the source: id, date, issuer, receiver, amount as text, none for NULL.
+    fn take_source_row(&mut self, cells: [Option<&str>; 5]) {
+        let [id, date, issuer, receiver, money] = cells.map(|cell| cell.unwrap_or("null"));
+        // `007` and `12abc` are not how a number is written.
+        match id.parse::<i64>().ok().filter(|number| number.to_string() == id) {
+            Some(number) => {
+                let rest = [instant(date), issuer.to_owned(), receiver.to_owned(), amount(money)];
+                self.count(number, &rest, -1);
+            }
+            None if self.unreadable.len() < NAMED_MAX => {
+                self.unreadable.push(format!("the source's id {id} is no whole number"));
+            }
+            None => {}
+        }
+    }
+
+    /// What differs, in one sentence that names up to ten invoices; none when nothing does.
+    pub fn sentence(mut self) -> Option<String> {
+        let mut ids: Vec<i64> = self.by_id.keys().copied().collect();
+        ids.sort_unstable();
+        let differing = ids.len();
+        for id in ids.into_iter().take(NAMED_MAX - self.unreadable.len()) {
+            let what = match self.by_id[&id].0 {
+                1.. => "is in the lake and not in the source",
+                0 => "differs",
+                _ => "is in the source and not in the lake",
+            };
+            self.unreadable.push(format!("invoice {id} {what}"));
+        }
+        let more = match differing.checked_sub(self.unreadable.len()) {
+            Some(others) if others > 0 => format!(" and {others} more"),
+            _ => String::new(),
+        };
+        (!self.unreadable.is_empty()).then(|| format!("{}{more}", self.unreadable.join(", ")))
+    }
+}
+
+/// Takes the month's rows of the source away from the lake's.
+///
+/// # Errors
+/// As the source's client says.
+pub fn take_source(difference: &mut Difference, args: &SourceArgs, month: Month) -> Result<()> {
+    match args.url()? {
+        SourceUrl::Postgres(url) => {
+            let mut client = url.connect()?;
+            let doing = "cannot read the source's invoices as text";
+            let set = "set timezone = 'UTC'; set default_transaction_read_only = on";
+            client.batch_execute(set).map_err(|error| failed(doing, error))?;
+            let copied =
+                client.copy_out(&postgres_sql(args, month)?).map_err(|error| failed(doing, error))?;
+            for line in std::io::BufReader::new(copied).lines() {
+                let line = line?;
+                let mut cells = line.split('\t').map(|cell| (cell != "\\N").then_some(cell));
+                difference.take_source_row([(); 5].map(|()| cells.next().flatten()));
+            }
+            check_stop()
+        }
+        SourceUrl::Sqlite(path) => {
+            let doing = "cannot read the source's invoices as text";
+            let read = || -> rusqlite::Result<()> {
+                let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+                let (_, table) = args.table_parts().map_err(|_| rusqlite::Error::InvalidQuery)?;
+                let columns =
+                    args.columns.in_order().map(|name| format!("quote({})", quote(name))).join(", ");
+                let date = quote(&args.columns.issue_date_column);
+                let sql = format!("select {columns} from {} where substr({date}, 1, 7) = ?1", quote(table));
+                let mut statement = connection.prepare(&sql)?;
+                let mut rows = statement.query([month.first_day().format("%Y-%m").to_string()])?;
+                while let Some(row) = rows.next()? {
+                    let mut cells = [const { String::new() }; 5];
+                    for (index, cell) in cells.iter_mut().enumerate() {
+                        *cell = row.get(index)?;
+                    }
+                    let [id, date, issuer, receiver, amount] =
+                        &cells.each_ref().map(|cell| (cell.as_str() != "NULL").then_some(cell.as_str()));
+                    let bare = |cell: &Option<&'_ str>| cell.map(|text| text.trim_matches('\'').to_owned());
+                    let (date, amount) = (bare(date), bare(amount));
+                    difference.take_source_row([*id, date.as_deref(), *issuer, *receiver, amount.as_deref()]);
+                }
+                Ok(())
+            };
+            read().map_err(|error| sqlite::failed(doing, error))
+        }
+    }
+}
+
+/// The month by the date's parts: no index, no range and no cast of the tasks' takes part.
+fn postgres_sql(args: &SourceArgs, month: Month) -> Result<String> {
+    let [id, date, issuer, receiver, amount] = args.columns.in_order().map(quote);
+    let table = match args.table_parts()? {
+        (Some(schema), table) => format!("{}.{}", quote(schema), quote(table)),
+        (None, table) => quote(table),
+    };
+    let day = month.first_day();
+    Ok(format!(
+        "copy (select {id}::text, to_char({date}, 'YYYY-MM-DD HH24:MI:SS.US'), {issuer}::text, {receiver}::text, \
+         {amount}::text from {table} where extract(year from {date}) = {} and extract(month from {date}) = {}) to stdout",
+        day.format("%-Y"),
+        day.format("%-m")
+    ))
+}
+
+/// The month's difference.
+///
+/// # Errors
+/// As [`take_source`] and [`Difference::add_object`].
+pub fn compare(objects: Vec<Bytes>, args: &SourceArgs, month: Month) -> Result<Option<String>> {
+    let mut difference = Difference::default();
+    for object in objects {
+        difference
+            .add_object(object)
+            .map_err(|error| Error::refused("not read row by row").because(error))?;
+    }
+    take_source(&mut difference, args, month)?;
+    Ok(difference.sentence())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Demo;
+
+    const MONTH: &str = "2026-01-01";
+
+    fn compared(demo: &Demo) -> Option<String> {
+        let object = demo.get("invoices/issue_date_yearmonth=2026-01-01/part-0.parquet");
+        compare(vec![object], &demo.source_args(), MONTH.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn equal_sides_leave_nothing() {
+        assert_eq!(compared(&Demo::published()), None);
+    }
+
+    #[test]
+    fn invoices_that_differ_are_named_with_the_side_that_has_them() {
+        let demo = Demo::published();
+        demo.execute("update invoices set amount_usd = '7.01' where invoice_id = 105");
+        demo.execute("delete from invoices where invoice_id = 107");
+        demo.execute("insert into invoices values (999, '2026-01-09', null, 1, '1')");
+        let found = compared(&demo).unwrap();
+        let expected = "invoice 105 differs, invoice 107 is in the lake and not in the source, \
+             invoice 999 is in the source and not in the lake";
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn no_more_than_ten_are_named() {
+        let demo = Demo::published();
+        demo.execute("update invoices set issuer_id = 77 where issue_date >= '2026'");
+        let found = compared(&demo).unwrap();
+        assert_eq!(found.matches("differs").count(), 10, "{found}");
+        assert!(found.ends_with(" and 10 more"), "{found}");
+    }
+
+    /// What an older program did: INV-7, 12abc and 3.7 became 0, 12 and 3 in the rows and in their proof.
+    #[test]
+    fn ids_that_were_cast_on_both_sides_of_the_proof_are_found() {
+        let demo = Demo::published();
+        demo.execute("create table other as select * from invoices");
+        demo.execute("drop table invoices; create table invoices (invoice_id text, issue_date text, issuer_id integer, receiver_id integer, amount_usd text)");
+        demo.execute("insert into invoices select invoice_id || 'abc', issue_date, issuer_id, receiver_id, amount_usd from other");
+        let found = compared(&demo).unwrap();
+        assert!(found.starts_with("the source's id '100abc' is no whole number"), "{found}");
+    }
+}

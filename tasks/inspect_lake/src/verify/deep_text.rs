@@ -1,0 +1,97 @@
+//! Values as text, written alike whichever side they come from. Pure, and on purpose without
+//! `invoices::money` and `invoices::parquet`.
+
+use invoices::{Error, Result};
+use parquet::record::{Field, Row};
+
+/// Id, and date, issuer, receiver and amount as text.
+///
+/// # Errors
+/// Refused for a column that is missing or of another type.
+pub fn lake_row(row: Row) -> Result<(i64, [String; 4])> {
+    let mut id = None;
+    let mut rest = [const { None }; 4];
+    for (name, field) in row.into_columns() {
+        match (name.as_str(), field) {
+            ("invoice_id", Field::Long(number)) => id = Some(number),
+            ("issue_date", Field::TimestampMicros(us)) => rest[0] = Some(micros(us)),
+            ("issuer_id", Field::Long(number)) => rest[1] = Some(number.to_string()),
+            ("receiver_id", Field::Long(number)) => rest[2] = Some(number.to_string()),
+            ("issuer_id", Field::Null) => rest[1] = Some("null".to_owned()),
+            ("receiver_id", Field::Null) => rest[2] = Some("null".to_owned()),
+            ("amount_usd", Field::Decimal(decimal)) => {
+                rest[3] = Some(amount(&decimal_text(decimal.data(), decimal.scale())));
+            }
+            _ => {}
+        }
+    }
+    match (id, rest) {
+        (Some(id), [Some(date), Some(issuer), Some(receiver), Some(amount)]) => {
+            Ok((id, [date, issuer, receiver, amount]))
+        }
+        _ => Err(Error::refused("a column is missing or has another type than the table's")),
+    }
+}
+
+fn micros(us: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(us)
+        .map_or_else(|| us.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+}
+
+/// A big-endian two's complement number with a point `scale` digits from its end.
+fn decimal_text(bytes: &[u8], scale: i32) -> String {
+    let negative = bytes.first().is_some_and(|byte| byte & 0x80 != 0);
+    let fill = if negative { 0xFF } else { 0 };
+    let mut wide = [fill; 16];
+    let kept = bytes.len().min(16);
+    wide[16 - kept..].copy_from_slice(&bytes[bytes.len() - kept..]);
+    let number = i128::from_be_bytes(wide);
+    let digits = number.unsigned_abs().to_string();
+    let scale = usize::try_from(scale).unwrap_or_default();
+    let padded = format!("{}{digits}", "0".repeat((scale + 1).saturating_sub(digits.len())));
+    let (whole, fraction) = padded.split_at(padded.len() - scale);
+    format!("{}{whole}.{fraction}", if negative { "-" } else { "" })
+}
+
+/// The shortest way to write a decimal: no zeros after the last digit that counts, no sign of zero.
+pub fn amount(text: &str) -> String {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+    match (whole, fraction) {
+        ("", "") => "0".to_owned(),
+        (whole, "") => format!("{sign}{whole}"),
+        (whole, fraction) => format!("{sign}{whole}.{fraction}"),
+    }
+}
+
+/// `2026-01-05`, `2026-01-05T10:00:00Z` and the like with a space and six digits of a second.
+pub fn instant(text: &str) -> String {
+    let text = text.strip_suffix('Z').unwrap_or(text).replacen('T', " ", 1);
+    let text = if text.len() == 10 { format!("{text} 00:00:00") } else { text };
+    let (seconds, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    format!("{seconds}.{:0<6}", fraction.trim_end_matches('0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_amount_is_written_one_way() {
+        for (text, short) in [("10.00", "10"), ("-0.50", "-.5"), ("0.00", "0"), ("-0", "0"), ("7", "7")] {
+            assert_eq!(amount(text), short, "{text}");
+        }
+        assert_eq!(decimal_text(&1234_i64.to_be_bytes(), 2), "12.34");
+        assert_eq!(decimal_text(&(-5_i32).to_be_bytes(), 2), "-0.05");
+        assert_eq!(decimal_text(&[0xFF], 0), "-1.");
+    }
+
+    #[test]
+    fn one_instant_is_written_one_way() {
+        for text in ["2026-01-05", "2026-01-05 00:00:00", "2026-01-05T00:00:00.000Z"] {
+            assert_eq!(instant(text), "2026-01-05 00:00:00.000000");
+        }
+        assert_eq!(instant("2026-01-05 10:00:00.25"), micros(1_767_607_200_250_000));
+    }
+}
