@@ -22,6 +22,7 @@ pub mod lake;
 pub mod money;
 pub mod month;
 pub mod parquet;
+pub mod position;
 pub mod source;
 pub mod statistics;
 pub mod task;

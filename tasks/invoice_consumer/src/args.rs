@@ -1,6 +1,6 @@
 //! Flags and help of `invoice_consumer`.
 
-use crate::decode::DateUnit;
+use crate::decode::{DateUnit, DecimalMode};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use invoices::source::ColumnNames;
 use invoices::task::{CommonArgs, TaskArgs};
@@ -66,6 +66,12 @@ pub struct Args {
     #[command(flatten)]
     pub decoding: DecodingArgs,
 
+    /// Go on once with a source whose positions begin anew, after a restore or a migration
+    ///
+    /// Its changes count as newer than everything that was decided before: docs/migrate-source.md.
+    #[arg(long, env = "ACCEPT_NEW_SOURCE")]
+    pub accept_new_source: bool,
+
     /// Print why this invoice was decided as it was, and nothing else
     #[arg(long, value_name = "INVOICE")]
     pub explain: Option<i64>,
@@ -107,9 +113,13 @@ pub struct DecodingArgs {
     #[arg(long, env = "ALLOW_NUMBER_AMOUNTS")]
     pub allow_number_amounts: bool,
 
-    /// Unit of dates that are numbers without a schema; told by their size when not given
-    #[arg(long, env = "DATE_UNIT", value_enum)]
-    pub date_unit: Option<DateUnit>,
+    /// What amounts that are texts without a schema are: the connector's decimal.handling.mode
+    #[arg(long, env = "DECIMAL_MODE", value_enum, default_value_t = DecimalMode::String)]
+    pub decimal_mode: DecimalMode,
+
+    /// Unit of dates that are numbers without a schema; a schema says it itself
+    #[arg(long, env = "DATE_UNIT", value_enum, default_value_t = DateUnit::Us)]
+    pub date_unit: DateUnit,
 }
 
 /// How the service runs.
@@ -138,6 +148,15 @@ pub struct ServiceArgs {
     /// A partition with unread messages and no progress for this many seconds is stuck
     #[arg(long, env = "STUCK_SECONDS", default_value_t = 30, value_name = "N")]
     pub stuck_seconds: u64,
+
+    /// Go on once, from its beginning, with a topic that was made again, or whose log ends before what
+    /// was read of it: docs/migrate-source.md
+    #[arg(long, env = "ACCEPT_NEW_TOPIC")]
+    pub accept_new_topic: bool,
+
+    /// Go on once behind messages that the topic has removed before they were read
+    #[arg(long, env = "ACCEPT_GAP")]
+    pub accept_gap: bool,
 
     /// End when everything that is in the topic has been decided
     #[arg(long, env = "EXIT_AT_END")]

@@ -7,7 +7,9 @@ use invoices::Invoice;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Change(Change),
-    /// Nothing to decide: a tombstone, a truncation, a message of another kind.
+    /// `truncate` of the table: all invoices are gone.
+    Truncation(Truncation),
+    /// Nothing to decide: a tombstone, a message of another kind.
     Nothing(Nothing),
 }
 
@@ -16,17 +18,42 @@ pub enum Event {
 pub enum Nothing {
     /// The null that follows a deletion, for the log's compaction.
     Tombstone,
-    /// `truncate` of the table: decisions stay as the record of what was decided.
-    Truncation,
     /// A logical message (`op` m).
     Message,
 }
 
+/// The table was emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truncation {
+    /// Place in the source's log.
+    pub lsn: Option<u64>,
+    /// Commit time, microseconds since 1970-01-01 UTC.
+    pub committed_us: Option<i64>,
+}
+
+impl Truncation {
+    /// The deletion of one invoice.
+    pub fn of(self, invoice_id: i64) -> Change {
+        Change {
+            op: Op::Truncate,
+            invoice_id,
+            renamed_from: None,
+            after: None,
+            before: None,
+            lsn: self.lsn,
+            committed_us: self.committed_us,
+            is_incremental: false,
+        }
+    }
+}
+
 /// One changed row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     pub op: Op,
     pub invoice_id: i64,
+    /// The id that the row had before, when this update changed it.
+    pub renamed_from: Option<i64>,
     /// The new row; none for deletions.
     pub after: Option<Row>,
     /// The old row as far as the message has it.
@@ -35,6 +62,8 @@ pub struct Change {
     pub lsn: Option<u64>,
     /// Commit time, microseconds since 1970-01-01 UTC.
     pub committed_us: Option<i64>,
+    /// Read by an incremental snapshot, whose rows have the position of whatever was sent before them.
+    pub is_incremental: bool,
 }
 
 /// The columns that matter. None is a value that the message doesn't have: Debezium sends a
@@ -47,7 +76,26 @@ pub struct Row {
     pub amount: Option<i64>,
 }
 
+impl From<&Invoice> for Row {
+    fn from(invoice: &Invoice) -> Self {
+        Self {
+            issue_date_us: Some(invoice.issue_date_us),
+            issuer_id: Some(invoice.issuer_id),
+            receiver_id: Some(invoice.receiver_id),
+            amount: Some(invoice.amount),
+        }
+    }
+}
+
 impl Change {
+    /// What is to be decided one after the other: a row that got another id is a deletion under the old
+    /// one and a change under the new one.
+    pub fn parts(&self) -> impl Iterator<Item = Self> {
+        let deletion =
+            self.renamed_from.map(|old| Self { op: Op::Delete, invoice_id: old, after: None, ..*self });
+        deletion.map(|part| Self { renamed_from: None, ..part }).into_iter().chain([*self])
+    }
+
     /// The whole new row, missing values taken from the old row or from what is known.
     ///
     /// # Errors

@@ -47,6 +47,8 @@ pub enum Op {
     Delete,
     /// Read by a snapshot: warms the state and notifies nobody.
     Read,
+    /// The table was emptied: each of its invoices is withdrawn.
+    Truncate,
 }
 
 impl Op {
@@ -56,11 +58,18 @@ impl Op {
             Self::Update => "u",
             Self::Delete => "d",
             Self::Read => "r",
+            Self::Truncate => "t",
         }
     }
 
     pub fn parse(letter: &str) -> Option<Self> {
-        [Self::Create, Self::Update, Self::Delete, Self::Read].into_iter().find(|op| op.letter() == letter)
+        let all = [Self::Create, Self::Update, Self::Delete, Self::Read, Self::Truncate];
+        all.into_iter().find(|op| op.letter() == letter)
+    }
+
+    /// Whether the invoice is gone.
+    pub fn withdraws(self) -> bool {
+        matches!(self, Self::Delete | Self::Truncate)
     }
 }
 
@@ -89,7 +98,8 @@ pub struct Decision {
     pub invoice: Invoice,
     /// The invoice as it is filed in the state; see [`crate::model::filed_us`].
     pub filed_us: i64,
-    /// Place of the change in the source's log; for rows without one, the offset in Kafka.
+    /// Place of the change in the source's log, its epoch first (`invoices::position`); for rows without
+    /// one, the place in Kafka.
     pub lsn: u64,
     pub op: Op,
     pub status: Status,

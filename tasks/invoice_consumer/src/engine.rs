@@ -1,6 +1,6 @@
 //! From a change to a decision. Pure: state, rules and what was known of the invoice decide, no clock.
 
-use crate::change::Change;
+use crate::change::{Change, Row};
 use crate::decision::{Decision, Known, Op, Status};
 use crate::model::{Feature, Features, State, features::FEATURE_COUNT, filed_us};
 use crate::rules::RuleSet;
@@ -16,6 +16,9 @@ pub enum Outcome {
     Unchanged,
     /// An incomplete row of an unknown invoice; the text is a column that is missing.
     Incomplete(&'static str),
+    /// The change lies before what is known of the invoice: a repetition, or another log. [`agrees`] says
+    /// which.
+    Earlier,
 }
 
 /// The state of one partition with the position of its last change.
@@ -25,7 +28,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Decides one change and remembers it. `lsn` is the change's own or its offset; `known` is the
+    /// Decides one change and remembers it. `lsn` is the change's own or its place; `known` is the
     /// latest decision of the same invoice; `score` gives what an ONNX model says of the exact features.
     pub fn decide(
         &mut self,
@@ -35,11 +38,13 @@ impl Engine {
         rules: &RuleSet,
         score: impl FnOnce(&Features) -> i64,
     ) -> Outcome {
-        if known.is_some_and(|known| is_repeated(change, lsn, known)) {
-            return Outcome::Duplicate;
+        if let Some(known) = known.filter(|known| is_repeated(change, lsn, known)) {
+            // Rows of an incremental snapshot lie where the connector was, not where they were written.
+            let is_placed = change.lsn.is_some() && !change.is_incremental;
+            return if lsn < known.lsn && is_placed { Outcome::Earlier } else { Outcome::Duplicate };
         }
         let live = known.filter(|known| known.status != Status::Withdrawn);
-        if change.op == Op::Delete {
+        if change.op.withdraws() {
             return self.withdraw(change, lsn, live);
         }
         let row = known.map(|known| Invoice { issue_date_us: known.issue_date_us, ..known.filed });
@@ -91,7 +96,7 @@ impl Engine {
             invoice,
             filed_us: known.filed.issue_date_us,
             lsn,
-            op: Op::Delete,
+            op: change.op,
             status: Status::Withdrawn,
             score: 0,
             fired: Vec::new(),
@@ -104,6 +109,34 @@ impl Engine {
 
 /// A withdrawal is no judgement.
 const NO_FEATURES: Features = [0; FEATURE_COUNT];
+
+/// Whether an earlier change is a repetition: what the connector sends again after a crash says what was
+/// decided as of its position. A change that contradicts it comes from a log that began anew, because a
+/// row lock lets one writer at a time, so that positions of one row rise. `as_of` is the latest decision
+/// on the invoice at the change's position or below.
+pub fn agrees(change: &Change, lsn: u64, as_of: Option<&Known>) -> bool {
+    let Some(known) = as_of else { return false };
+    if known.lsn == lsn {
+        return true;
+    }
+    let is_live = known.status != Status::Withdrawn;
+    if change.op.withdraws() {
+        return !is_live;
+    }
+    let row = Invoice { issue_date_us: known.issue_date_us, ..known.filed };
+    is_live && change.completed(Some(&row)).is_ok_and(|invoice| is_same(&invoice, known))
+}
+
+/// A part of a changed id, completed by what was known under the old one.
+pub fn renamed(part: Change, old: Option<&Known>) -> Change {
+    match (part.renamed_from, part.before, old) {
+        (Some(_), None, Some(old)) => {
+            let row = Invoice { issue_date_us: old.issue_date_us, ..old.filed };
+            Change { before: Some(Row::from(&row)), ..part }
+        }
+        _ => part,
+    }
+}
 
 /// Changes of one row have rising positions, because a row lock lets one writer at a time. A change of
 /// the message key alone comes as a deletion and a creation of the same position.
@@ -131,7 +164,16 @@ mod tests {
             amount: Some(amount),
         };
         let after = (op != Op::Delete).then_some(row);
-        Change { op, invoice_id: id, after, before: None, lsn: None, committed_us: None }
+        Change {
+            op,
+            invoice_id: id,
+            renamed_from: None,
+            after,
+            before: None,
+            lsn: Some(0),
+            committed_us: None,
+            is_incremental: false,
+        }
     }
 
     struct Desk {
@@ -169,11 +211,46 @@ mod tests {
         assert_eq!(desk.decided(&created, 10).status, Status::Approve);
         assert_eq!(desk.see(&created, 10), Outcome::Duplicate);
         desk.decided(&change(Op::Update, 7, 600, 2), 20);
-        assert_eq!(desk.see(&created, 10), Outcome::Duplicate);
+        assert_eq!(desk.see(&created, 10), Outcome::Earlier);
+        assert_eq!(desk.see(&Change { is_incremental: true, ..created }, 10), Outcome::Duplicate);
+        assert_eq!(desk.see(&Change { lsn: None, ..created }, 10), Outcome::Duplicate);
         assert_eq!(desk.see(&change(Op::Update, 7, 600, 2), 20), Outcome::Duplicate);
         desk.decided(&change(Op::Delete, 7, 0, 2), 30);
-        assert_eq!(desk.see(&change(Op::Update, 7, 600, 2), 20), Outcome::Duplicate);
+        assert_eq!(desk.see(&change(Op::Update, 7, 600, 2), 20), Outcome::Earlier);
         assert_eq!(desk.see(&change(Op::Delete, 7, 0, 2), 30), Outcome::Duplicate);
+    }
+
+    #[test]
+    fn a_repetition_says_what_was_decided_and_another_log_does_not() {
+        let mut desk = Desk::new();
+        let first = desk.decided(&change(Op::Create, 7, 500, 2), 10).known();
+        let agree = |op, amount, lsn, as_of: Option<&Known>| agrees(&change(op, 7, amount, 2), lsn, as_of);
+        assert!(agree(Op::Create, 500, 10, Some(&first)));
+        // An update of other columns, which decided nothing.
+        assert!(agree(Op::Update, 500, 15, Some(&first)));
+        assert!(!agree(Op::Update, 600, 15, Some(&first)));
+        assert!(!agree(Op::Delete, 0, 15, Some(&first)));
+        assert!(!agree(Op::Create, 500, 5, None) && !agree(Op::Delete, 0, 5, None));
+        let gone = desk.decided(&change(Op::Delete, 7, 0, 2), 30).known();
+        assert!(agree(Op::Delete, 0, 35, Some(&gone)) && !agree(Op::Update, 500, 35, Some(&gone)));
+    }
+
+    #[test]
+    fn a_row_with_another_id_is_withdrawn_under_the_old_one_and_decided_under_the_new_one() {
+        let mut desk = Desk::new();
+        let old = desk.decided(&change(Op::Create, 7, 500, 2), 10);
+        let mut moved = change(Op::Update, 8, 500, 2);
+        moved.renamed_from = Some(7);
+        moved.after = Some(Row { amount: Some(500), ..Row::default() });
+        let parts: Vec<Change> = moved.parts().collect();
+        assert_eq!((parts[0].op, parts[0].invoice_id, parts[1].invoice_id), (Op::Delete, 7, 8));
+        let known = old.known();
+        assert_eq!(desk.decided(&parts[0], 20).status, Status::Withdrawn);
+        desk.known = None;
+        let new = desk.decided(&renamed(parts[1], Some(&known)), 20);
+        assert_eq!((new.invoice.invoice_id, new.invoice.receiver_id), (8, Some(2)));
+        // The invoice isn't compared with itself under its old id.
+        assert_eq!(new.features[Feature::IssuerHistory as usize], 0);
     }
 
     #[test]

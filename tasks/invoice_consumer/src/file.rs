@@ -2,19 +2,20 @@
 //! the same lines.
 
 use crate::args::Args;
-use crate::change::Event;
-use crate::decision::{Decision, Known};
+use crate::change::{Change, Event, Truncation};
+use crate::decision::Decision;
 use crate::decode::Decoder;
-use crate::engine::{Engine, Outcome};
+use crate::engine::{Engine, Outcome, agrees, renamed};
 use crate::explain;
+use crate::memory::Memory;
 use crate::model::Version;
 use crate::onnx::Model;
 use crate::rule_files::RuleFiles;
 use crate::rules::Verdict;
+use invoices::position;
 use invoices::task::Task;
 use invoices::{Error, Result};
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;
@@ -36,25 +37,47 @@ struct Counts {
     dead_letters: u64,
 }
 
+/// The engine with all that one pass over a file needs.
+struct Desk<'a> {
+    args: &'a Args,
+    model: Model,
+    rules: RuleFiles,
+    engine: Engine,
+    memory: Memory<i64>,
+    counts: Counts,
+    /// Logs that the events came from before this one.
+    epoch: u32,
+    explained: Option<Box<Decision>>,
+    output: BufWriter<StdoutLock<'static>>,
+    /// Somebody reads what is printed.
+    is_read: bool,
+}
+
 /// Decides every event of the file.
 ///
 /// # Errors
-/// Configuration for files that can't be read and wrong rules; usage when `--explain` names an
-/// invoice that the file doesn't have.
+/// Configuration for files that can't be read, wrong rules and a source that began anew; usage when
+/// `--explain` names an invoice that the file doesn't have.
 pub fn run(args: &Args, path: &Path, task: &Task) -> Result<Value> {
     let model = Model::open(args.model.onnx_model.as_deref())?;
-    let mut rules = RuleFiles::open(&args.rules, model.version.has_score())?;
+    let mut desk = Desk {
+        args,
+        rules: RuleFiles::open(&args.rules, model.version.has_score())?,
+        model,
+        engine: Engine::default(),
+        memory: Memory::default(),
+        counts: Counts::default(),
+        epoch: 0,
+        explained: None,
+        output: BufWriter::new(std::io::stdout().lock()),
+        is_read: true,
+    };
     let mut decoder = Decoder::new(crate::decode_options(&args.decoding));
     let mut input = open(path)?;
-    let mut output = BufWriter::new(std::io::stdout().lock());
-    let mut engine = Engine::default();
-    let mut known: HashMap<i64, Known> = HashMap::new();
-    let mut counts = Counts::default();
-    let mut explained = None;
     let mut line = Vec::new();
-    loop {
+    while desk.is_read {
         task.check_stop()?;
-        if input.buffer().is_empty() && !flush(&mut output)? {
+        if input.buffer().is_empty() && !flush(&mut desk.output)? {
             break;
         }
         line.clear();
@@ -66,53 +89,110 @@ pub fn run(args: &Args, path: &Path, task: &Task) -> Result<Value> {
         if text.is_empty() {
             continue;
         }
-        rules.refresh();
-        let offset = counts.events;
-        counts.events += 1;
-        let change = match decoder.decode(Some(text)) {
-            Ok(Event::Change(change)) => change,
-            Ok(Event::Nothing(_)) => {
-                counts.nothing += 1;
-                continue;
-            }
-            Err(reason) => {
-                dead_letter(&mut counts, &reason);
-                continue;
-            }
-        };
-        let lsn = change.lsn.unwrap_or(offset);
-        let before = known.get(&change.invoice_id);
-        match engine.decide(&change, lsn, before, &rules.active(), |exact| model.score(exact)) {
-            Outcome::Decided(decision) => {
-                known.insert(change.invoice_id, decision.known());
-                let verdict =
-                    Verdict { score: decision.score, status: decision.status, fired: decision.fired.clone() };
-                rules.compare(change.invoice_id, &decision.features, &verdict);
-                counts.count(&decision);
-                if args.explain.is_none() {
-                    let id = rules.active().id.clone();
-                    if !print(&mut output, &decision.to_json(&id, &model.version, None))? {
-                        break;
-                    }
-                } else if args.explain == Some(change.invoice_id) {
-                    explained = Some(decision);
-                }
-            }
-            Outcome::Duplicate => counts.duplicates += 1,
-            Outcome::Unchanged => counts.unchanged += 1,
-            Outcome::Incomplete(column) => {
-                dead_letter(&mut counts, &format!("the {column} is missing and not known from before"));
-            }
+        desk.rules.refresh();
+        let offset = desk.counts.events;
+        desk.counts.events += 1;
+        match decoder.decode(Some(text)) {
+            Ok(Event::Change(change)) => desk.decide(&change, offset)?,
+            Ok(Event::Truncation(truncation)) => desk.truncate(truncation, offset)?,
+            Ok(Event::Nothing(_)) => desk.counts.nothing += 1,
+            Err(reason) => dead_letter(&mut desk.counts, &reason),
         }
     }
     if let Some(id) = args.explain {
-        let decision = explained.ok_or_else(|| {
+        let decision = desk.explained.ok_or_else(|| {
             Error::usage(format!("there is no decision on invoice {id} in {}", path.display()))
         })?;
-        eprint!("{}", explain::text(&decision, &rules.active(), &model.version));
+        eprint!("{}", explain::text(&decision, &desk.rules.active(), &desk.model.version));
     }
-    flush(&mut output)?;
-    Ok(counts.into_json(&rules, &model.version, engine.state.businesses()))
+    flush(&mut desk.output)?;
+    let businesses = desk.engine.state.businesses();
+    Ok(desk.counts.into_json(&desk.rules, &desk.model.version, businesses))
+}
+
+impl Desk<'_> {
+    fn decide(&mut self, change: &Change, offset: u64) -> Result<()> {
+        let old = change.renamed_from.and_then(|id| self.memory.latest(id)).copied();
+        for part in change.parts() {
+            let part = renamed(part, old.as_ref());
+            let mut outcome = self.outcome(&part, offset);
+            if outcome == Outcome::Earlier {
+                let lsn = self.place(&part, offset);
+                if agrees(&part, lsn, self.memory.as_of(part.invoice_id, lsn)) {
+                    outcome = Outcome::Duplicate;
+                } else {
+                    self.begin_anew(&part, lsn)?;
+                    outcome = self.outcome(&part, offset);
+                }
+            }
+            match outcome {
+                Outcome::Decided(decision) => self.take(decision)?,
+                Outcome::Duplicate | Outcome::Earlier => self.counts.duplicates += 1,
+                Outcome::Unchanged => self.counts.unchanged += 1,
+                Outcome::Incomplete(column) => {
+                    let reason = format!("the {column} is missing and not known from before");
+                    dead_letter(&mut self.counts, &reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, change: &Change, offset: u64) -> u64 {
+        change.lsn.map_or(offset, |lsn| position::stored(self.epoch, lsn))
+    }
+
+    fn outcome(&mut self, change: &Change, offset: u64) -> Outcome {
+        let lsn = self.place(change, offset);
+        let known = self.memory.latest(change.invoice_id);
+        let rules = self.rules.active();
+        self.engine.decide(change, lsn, known, &rules, |exact| self.model.score(exact))
+    }
+
+    fn begin_anew(&mut self, change: &Change, lsn: u64) -> Result<()> {
+        let known = self.memory.latest(change.invoice_id).map_or(0, |known| known.lsn);
+        if !self.args.accept_new_source || self.epoch > 0 {
+            let (id, event) = (change.invoice_id, self.counts.events);
+            return Err(Error::config(format!(
+                "event {event}: {}; look at what it was, then go on with --accept-new-source (docs/migrate-source.md)",
+                crate::began_anew(id, lsn, known)
+            )));
+        }
+        self.epoch += 1;
+        tracing::warn!(event = self.counts.events, "from here on the positions are those of a new source");
+        Ok(())
+    }
+
+    /// Withdraws every invoice that was there, in the order of their ids.
+    fn truncate(&mut self, truncation: Truncation, offset: u64) -> Result<()> {
+        let mut ids: Vec<i64> = self.memory.live().collect();
+        ids.sort_unstable();
+        for invoice_id in ids {
+            self.decide(&truncation.of(invoice_id), offset)?;
+            if !self.is_read {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, decision: Box<Decision>) -> Result<()> {
+        let id = decision.invoice.invoice_id;
+        self.memory.remember(id, decision.known());
+        if !decision.op.withdraws() {
+            let verdict =
+                Verdict { score: decision.score, status: decision.status, fired: decision.fired.clone() };
+            self.rules.compare(id, &decision.features, &verdict);
+        }
+        self.counts.count(&decision);
+        if self.args.explain.is_none() {
+            let line = decision.to_json(&self.rules.active().id, &self.model.version, None);
+            self.is_read = print(&mut self.output, &line)?;
+        } else if self.args.explain == Some(id) {
+            self.explained = Some(decision);
+        }
+        Ok(())
+    }
 }
 
 fn open(path: &Path) -> Result<BufReader<Box<dyn std::io::Read>>> {

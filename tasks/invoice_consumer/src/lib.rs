@@ -5,7 +5,7 @@
 //! * [`model`]: the state of a partition and the features computed from it; pure.
 //! * [`rules`]: conditions in CEL over the features, scores, reasons; pure.
 //! * [`onnx`]: a model from a file that adds one feature.
-//! * [`engine`]: change + state + rules = [`decision`]; pure.
+//! * [`engine`]: change + state + rules = [`decision`]; [`memory`]: what is known of invoices; pure.
 //! * [`file`](mod@file): the engine over a file (`--from`); [`explain`] says why.
 //! * [`stream`]: the engine over Kafka; [`store`] writes effects and offsets in one transaction and
 //!   rebuilds the state, [`notify`] delivers the outbox, [`slot`] watches the source.
@@ -27,6 +27,7 @@ pub mod engine;
 pub mod explain;
 pub mod file;
 pub mod http;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod notify;
@@ -41,6 +42,7 @@ pub mod stream;
 pub use args::Args;
 
 use args::{Command, DecodingArgs, DlqAction};
+use invoices::position;
 use invoices::task::Task;
 use invoices::{Error, Result};
 use model::features::{EXACT_COUNT, EXACT_MODEL, MEANINGS};
@@ -96,6 +98,17 @@ fn decode_options(args: &DecodingArgs) -> decode::Options {
     decode::Options {
         columns: args.columns.clone(),
         allow_number_amounts: args.allow_number_amounts,
+        decimal_mode: args.decimal_mode,
         date_unit: args.date_unit,
     }
+}
+
+/// What it means when a change lies before what is known of its invoice and says something else.
+fn began_anew(invoice_id: i64, lsn: u64, known: u64) -> String {
+    format!(
+        "a change of invoice {invoice_id} has position {} in the source's log, below {} where it was changed \
+         before: the log began anew, as after a restore or a move to another cluster",
+        position::in_log(lsn),
+        position::in_log(known)
+    )
 }

@@ -2,14 +2,14 @@
 //! of an ONNX model are made again where it is the model given here, and taken as stored where it is not.
 
 use crate::change::{Change, Row};
-use crate::decision::{Known, Op, Status};
+use crate::decision::{Known, Status};
 use crate::engine::{Engine, Outcome};
 use crate::model::{Feature, Features};
 use crate::onnx::Model;
 use crate::rules::RuleSet;
 use crate::store::{Store, StoredDecision, stored_decisions};
 use invoices::source::postgres::failed;
-use invoices::{Error, Result};
+use invoices::{Error, Invoice, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 
@@ -149,14 +149,15 @@ impl Replay<'_> {
 /// The event that led to a stored decision.
 fn change_of(stored: &StoredDecision) -> Change {
     let invoice = stored.known.filed;
-    let row = Row {
-        issue_date_us: Some(stored.known.issue_date_us),
-        issuer_id: Some(invoice.issuer_id),
-        receiver_id: Some(invoice.receiver_id),
-        amount: Some(invoice.amount),
-    };
-    let after = (stored.op != Op::Delete).then_some(row);
-    let lsn = Some(stored.known.lsn);
-    let committed_us = stored.committed_us;
-    Change { op: stored.op, invoice_id: invoice.invoice_id, after, before: None, lsn, committed_us }
+    let row = Row::from(&Invoice { issue_date_us: stored.known.issue_date_us, ..invoice });
+    Change {
+        op: stored.op,
+        invoice_id: invoice.invoice_id,
+        renamed_from: None,
+        after: (!stored.op.withdraws()).then_some(row),
+        before: None,
+        lsn: Some(stored.known.lsn),
+        committed_us: stored.committed_us,
+        is_incremental: false,
+    }
 }

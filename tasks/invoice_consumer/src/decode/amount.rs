@@ -2,6 +2,7 @@
 
 use super::CENTS;
 use super::cell::{Cell, shortened};
+use clap::ValueEnum;
 use invoices::money;
 use openssl::base64;
 
@@ -10,15 +11,52 @@ const INTEGER_BYTES_MAX: usize = 16;
 /// Most digits after the decimal point that are looked at.
 const SCALE_MAX: i64 = 30;
 
-/// The amount; `schema_scale` is that of `org.apache.kafka.connect.data.Decimal`, whose values are
-/// base64 of a big-endian two's complement integer.
+/// The connector's `decimal.handling.mode`: what a text is where no schema says so. The text 1234 is a
+/// thousand dollars in one mode and base64 of a negative integer in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum DecimalMode {
+    /// Decimal texts, as the shipped connector sends them
+    #[default]
+    String,
+    /// Base64 of bytes, whose scale is in the schema alone
+    Precise,
+}
+
+/// What a schema says of the amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AmountType {
+    /// Nothing: there is no schema, or it lacks the column.
+    #[default]
+    Unsaid,
+    /// A decimal text.
+    Text,
+    /// `org.apache.kafka.connect.data.Decimal`: base64 of a big-endian two's complement integer.
+    Bytes { scale: i64 },
+    /// Bytes of another meaning.
+    OtherBytes,
+}
+
+/// The amount.
 ///
 /// # Errors
 /// The end of a sentence that begins with the column's name.
-pub fn cents(cell: &Cell<'_>, schema_scale: Option<i64>, allow_numbers: bool) -> Result<i64, String> {
-    match (cell, schema_scale) {
-        (Cell::Text(text), Some(scale)) => scaled(text, scale),
-        (Cell::Text(text), None) => decimal(text),
+pub fn cents(
+    cell: &Cell<'_>,
+    schema: AmountType,
+    mode: DecimalMode,
+    allow_numbers: bool,
+) -> Result<i64, String> {
+    match (cell, schema) {
+        (Cell::Text(text), AmountType::Bytes { scale }) => scaled(text, scale),
+        (Cell::Text(_), AmountType::OtherBytes) => {
+            Err("has a schema of bytes without a scale; set decimal.handling.mode=string".to_owned())
+        }
+        (Cell::Text(_), AmountType::Unsaid) if mode == DecimalMode::Precise => Err(
+            "is base64 of bytes and no schema gives their scale; set decimal.handling.mode=string, or \
+             value.converter.schemas.enable=true"
+                .to_owned(),
+        ),
+        (Cell::Text(text), AmountType::Text | AmountType::Unsaid) => decimal(text),
         (Cell::Scaled { scale, value }, _) => scaled(value, *scale),
         (Cell::Integer(value), _) if allow_numbers => decimal(&value.to_string()),
         // The shortest decimal that is this float, which is the one the source wrote.
@@ -54,44 +92,68 @@ mod tests {
         Cell::Text(value.into())
     }
 
+    const BYTES: AmountType = AmountType::Bytes { scale: 2 };
+
+    fn of(cell: &Cell<'_>, schema: AmountType) -> Result<i64, String> {
+        cents(cell, schema, DecimalMode::String, false)
+    }
+
+    fn of_number(cell: &Cell<'_>) -> Result<i64, String> {
+        cents(cell, AmountType::Unsaid, DecimalMode::String, true)
+    }
+
     #[test]
     fn every_form_of_a_decimal_is_the_same_amount() {
-        assert_eq!(cents(&text("999.90"), None, false), Ok(99_990));
+        assert_eq!(of(&text("999.90"), AmountType::Unsaid), Ok(99_990));
         // 99990 = 0x018696
-        assert_eq!(cents(&text("AYaW"), Some(2), false), Ok(99_990));
-        assert_eq!(cents(&Cell::Scaled { scale: 2, value: "AYaW".into() }, None, false), Ok(99_990));
-        assert_eq!(cents(&Cell::Number(999.9), None, true), Ok(99_990));
-        assert_eq!(cents(&Cell::Integer(999), None, true), Ok(99_900));
-        assert_eq!(cents(&text("/w=="), Some(2), false), Ok(-1));
-        assert_eq!(cents(&text("AYaW"), Some(0), false), Ok(9_999_000));
+        assert_eq!(of(&text("AYaW"), BYTES), Ok(99_990));
+        assert_eq!(of(&Cell::Scaled { scale: 2, value: "AYaW".into() }, AmountType::Unsaid), Ok(99_990));
+        assert_eq!(of_number(&Cell::Number(999.9)), Ok(99_990));
+        assert_eq!(of_number(&Cell::Integer(999)), Ok(99_900));
+        assert_eq!(of(&text("/w=="), BYTES), Ok(-1));
+        assert_eq!(of(&text("AYaW"), AmountType::Bytes { scale: 0 }), Ok(9_999_000));
+    }
+
+    #[test]
+    fn digits_are_what_the_schema_or_the_mode_says_and_never_what_they_look_like() {
+        // As base64: d7 6d f8, the integer -2,658,824.
+        for schema in [AmountType::Unsaid, AmountType::Text] {
+            assert_eq!(of(&text("1234"), schema), Ok(123_400));
+        }
+        assert_eq!(of(&text("1234"), BYTES), Ok(-2_658_824));
+        let precise = |schema| cents(&text("1234"), schema, DecimalMode::Precise, false);
+        assert!(precise(AmountType::Unsaid).unwrap_err().contains("no schema gives their scale"));
+        assert_eq!((precise(BYTES), precise(AmountType::Text)), (Ok(-2_658_824), Ok(123_400)));
+        assert!(of(&text("1234"), AmountType::OtherBytes).unwrap_err().contains("without a scale"));
+        assert!(of(&text("AfQA"), AmountType::Unsaid).is_err());
     }
 
     #[test]
     fn what_is_not_exact_is_refused() {
-        assert!(cents(&Cell::Number(999.9), None, false).is_err());
-        assert!(cents(&Cell::Integer(5), None, false).is_err());
-        assert!(cents(&Cell::Number(0.1 + 0.2), None, true).is_err());
-        assert!(cents(&Cell::Number(1e300), None, true).is_err());
+        assert!(of(&Cell::Number(999.9), AmountType::Unsaid).is_err());
+        assert!(of(&Cell::Integer(5), AmountType::Unsaid).is_err());
+        assert!(of_number(&Cell::Number(0.1 + 0.2)).is_err());
+        assert!(of_number(&Cell::Number(1e300)).is_err());
         for bad in ["", "NaN", "1.005", "1e3", "99999999999999.00", "AYaW"] {
-            assert!(cents(&text(bad), None, false).is_err(), "{bad}");
+            assert!(of(&text(bad), AmountType::Unsaid).is_err(), "{bad}");
         }
-        assert!(cents(&text("AYaW"), Some(-3), false).is_err());
-        assert!(cents(&text("AAAAAAAAAAAAAAAAAAAAAAAAAAA="), Some(2), false).is_err());
-        assert!(cents(&Cell::Null, None, true).is_err());
+        assert!(of(&text("AYaW"), AmountType::Bytes { scale: -3 }).is_err());
+        assert!(of(&text("AAAAAAAAAAAAAAAAAAAAAAAAAAA="), BYTES).is_err());
+        assert!(of_number(&Cell::Null).is_err());
     }
 
     proptest! {
         #[test]
         fn bytes_and_text_agree(cents_in in -999_999_999_999_999_i64..=999_999_999_999_999) {
             let encoded = base64::encode_block(&cents_in.to_be_bytes());
-            prop_assert_eq!(cents(&text(&encoded), Some(2), false), Ok(cents_in));
+            prop_assert_eq!(of(&text(&encoded), BYTES), Ok(cents_in));
             let written = money::format(cents_in.into(), 2);
-            prop_assert_eq!(cents(&text(&written), None, false), Ok(cents_in));
+            prop_assert_eq!(of(&text(&written), AmountType::Unsaid), Ok(cents_in));
         }
 
         #[test]
         fn floats_of_money_come_back(cents_in in -99_999_999_999_i64..=99_999_999_999) {
-            prop_assert_eq!(cents(&Cell::Number(cents_in as f64 / 100.0), None, true), Ok(cents_in));
+            prop_assert_eq!(of_number(&Cell::Number(cents_in as f64 / 100.0)), Ok(cents_in));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The JSON around a row: envelope or bare row, with or without schema, in one pass.
 
 use super::cell::{Cell, shortened};
+use invoices::position::POSITION_LIMIT;
 use invoices::source::ColumnNames;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
@@ -38,6 +39,7 @@ pub struct Message<'a> {
     pub after: Option<RawRow<'a>>,
     pub lsn: Option<u64>,
     pub committed_us: Option<i64>,
+    pub is_incremental: bool,
 }
 
 /// Parses a payload or a whole message; none for JSON null, which is a tombstone.
@@ -78,9 +80,14 @@ struct Source<'a> {
     lsn: Option<Cell<'a>>,
     ts_ms: Option<Cell<'a>>,
     ts_us: Option<Cell<'a>>,
+    snapshot: Option<Cell<'a>>,
 }
 
 impl Source<'_> {
+    fn is_incremental(&self) -> bool {
+        matches!(&self.snapshot, Some(Cell::Text(text)) if text == "incremental")
+    }
+
     fn committed_us(&self) -> Option<i64> {
         let number = |cell: &Option<Cell<'_>>| cell.as_ref().and_then(|cell| cell.integer().ok().flatten());
         number(&self.ts_us).or_else(|| number(&self.ts_ms).and_then(|ms| ms.checked_mul(1000)))
@@ -91,7 +98,10 @@ impl Source<'_> {
         let refused = |what: &str| Err(format!("lsn {what} is no position in a log"));
         match &self.lsn {
             None | Some(Cell::Null) => Ok(None),
-            Some(Cell::Integer(lsn)) => u64::try_from(*lsn).map(Some).or_else(|_| refused(&lsn.to_string())),
+            Some(Cell::Integer(lsn)) => match u64::try_from(*lsn) {
+                Ok(position) if position < POSITION_LIMIT => Ok(Some(position)),
+                _ => refused(&lsn.to_string()),
+            },
             Some(Cell::Text(text)) => match parse_lsn(text) {
                 Some(lsn) => Ok(Some(lsn)),
                 None => refused(&format!("{:?}", shortened(text))),
@@ -102,8 +112,8 @@ impl Source<'_> {
 }
 
 fn parse_lsn(text: &str) -> Option<u64> {
-    // Stored as a signed number, so the highest bit must stay free.
-    let fits = |lsn: u64| i64::try_from(lsn).is_ok().then_some(lsn);
+    // The bits above are the epoch's.
+    let fits = |lsn: u64| (lsn < POSITION_LIMIT).then_some(lsn);
     match text.split_once('/') {
         Some((high, low)) => {
             let part = |digits: &str| u32::from_str_radix(digits, 16).ok().map(u64::from);
@@ -135,6 +145,7 @@ impl<'a> Object<'a> {
             after: row_of(self.after, "after")?,
             lsn: source.lsn()?,
             committed_us: source.committed_us(),
+            is_incremental: source.is_incremental(),
         }))
     }
 
@@ -147,7 +158,7 @@ impl<'a> Object<'a> {
             _ => Cow::Borrowed("c"),
         };
         let (before, after) = if op == "d" { (Some(self.row), None) } else { (None, Some(self.row)) };
-        Ok(Message { op: Some(op), before, after, lsn, committed_us })
+        Ok(Message { op: Some(op), before, after, lsn, committed_us, is_incremental: false })
     }
 }
 
@@ -280,6 +291,7 @@ impl<'de> Visitor<'de> for SourceSeed {
                 "lsn" => source.lsn = Some(fields.next_value()?),
                 "ts_ms" => source.ts_ms = Some(fields.next_value()?),
                 "ts_us" => source.ts_us = Some(fields.next_value()?),
+                "snapshot" => source.snapshot = Some(fields.next_value()?),
                 _ => drop(fields.next_value::<IgnoredAny>()?),
             }
         }

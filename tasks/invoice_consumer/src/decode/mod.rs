@@ -9,7 +9,7 @@ mod envelope;
 mod schema;
 mod time;
 
-use crate::change::{Change, Event, Nothing, Row};
+use crate::change::{Change, Event, Nothing, Row, Truncation};
 use crate::decision::Op;
 use cell::{Cell, shortened};
 use envelope::{Message, RawRow};
@@ -31,10 +31,13 @@ pub struct Options {
     /// Accept amounts that are JSON numbers (`decimal.handling.mode=double`), by their shortest
     /// decimal form.
     pub allow_number_amounts: bool,
-    /// Unit of date numbers in messages without a schema; none tells it by the number's size.
-    pub date_unit: Option<time::DateUnit>,
+    /// What an amount's text is in messages without a schema.
+    pub decimal_mode: DecimalMode,
+    /// Unit of date numbers in messages without a schema.
+    pub date_unit: DateUnit,
 }
 
+pub use amount::DecimalMode;
 pub use time::DateUnit;
 
 /// Decodes messages; remembers the last schema, which hardly ever changes.
@@ -74,7 +77,10 @@ impl Decoder {
 
     fn event(&self, message: &Message<'_>, schemas: Option<&Schemas>) -> Result<Event, String> {
         let op = match message.op.as_deref() {
-            Some("t") => return Ok(Event::Nothing(Nothing::Truncation)),
+            Some("t") => {
+                let (lsn, committed_us) = (message.lsn, message.committed_us);
+                return Ok(Event::Truncation(Truncation { lsn, committed_us }));
+            }
             Some("m") => return Ok(Event::Nothing(Nothing::Message)),
             Some(letter) => Op::parse(letter).ok_or_else(|| {
                 format!("op {:?} is unknown; c, u, d, r, t and m are known", shortened(letter))
@@ -87,6 +93,7 @@ impl Decoder {
             return Err(format!("op {:?} has no row in {side:?}", op.letter()));
         };
         let invoice_id = self.id(row)?;
+        let renamed_from = self.renamed_from(op, invoice_id, message)?;
         let before = message.before.as_ref();
         // Old rows may hold the key alone; nothing depends on the rest of them.
         let before = before.map(|row| self.row(row, schemas).unwrap_or_default());
@@ -97,11 +104,30 @@ impl Decoder {
         Ok(Event::Change(Change {
             op,
             invoice_id,
+            renamed_from,
             after,
             before,
             lsn: message.lsn,
             committed_us: message.committed_us,
+            is_incremental: message.is_incremental,
         }))
+    }
+
+    /// The id that an update has taken from the row.
+    fn renamed_from(
+        &self,
+        op: Op,
+        invoice_id: i64,
+        message: &Message<'_>,
+    ) -> Result<Option<i64>, String> {
+        match &message.before {
+            // The id of an old row is null when it is no part of the replica identity.
+            Some(old) if op == Op::Update && !matches!(old.invoice_id, None | Some(Cell::Null)) => {
+                let old_id = self.id(old).map_err(|why| format!("in \"before\" {why}"))?;
+                Ok((old_id != invoice_id).then_some(old_id))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn id(&self, row: &RawRow<'_>) -> Result<i64, String> {
@@ -159,8 +185,9 @@ impl Decoder {
             }
         }
         if let Some(cell) = raw.amount.as_ref().filter(|_| available(&raw.amount)) {
-            let scale = schemas.and_then(|schemas| schemas.amount_scale);
-            let amount = amount::cents(cell, scale, self.options.allow_number_amounts);
+            let schema = schemas.map(|schemas| schemas.amount).unwrap_or_default();
+            let options = &self.options;
+            let amount = amount::cents(cell, schema, options.decimal_mode, options.allow_number_amounts);
             row.amount = Some(amount.map_err(|why| format!("{} {why}", names.amount_column))?);
         }
         Ok(row)

@@ -2,6 +2,7 @@
 //! how many decimals base64 bytes have. They are ten times larger than the row and hardly ever change,
 //! so the last one is remembered by its exact text and its messages are parsed from the payload on.
 
+use super::amount::AmountType;
 use invoices::source::ColumnNames;
 use serde_json::Value;
 use std::sync::Arc;
@@ -11,8 +12,7 @@ use std::sync::Arc;
 pub struct Schemas {
     /// Name of the date's logical type.
     pub issue_date: Option<String>,
-    /// Scale of the amount when it is `org.apache.kafka.connect.data.Decimal`.
-    pub amount_scale: Option<i64>,
+    pub amount: AmountType,
 }
 
 const SCHEMA_FIRST: &str = "{\"schema\":";
@@ -68,12 +68,22 @@ fn meaning(schema: &Value, columns: &ColumnNames) -> Schemas {
     // An envelope's schema has a field "after" with the row's schema in it; a bare row's is the row's.
     let row = field(schema, "after").or_else(|| field(schema, "before")).unwrap_or(schema);
     let name = |field: &Value| field["name"].as_str().map(str::to_owned);
-    let amount = field(row, &columns.amount_column);
-    let decimal = amount.filter(|field| field["name"] == "org.apache.kafka.connect.data.Decimal");
-    let scale = decimal.map(|field| &field["parameters"]["scale"]);
     Schemas {
         issue_date: field(row, &columns.issue_date_column).and_then(name),
-        amount_scale: scale.and_then(|scale| scale.as_i64().or_else(|| scale.as_str()?.parse().ok())),
+        amount: field(row, &columns.amount_column).map_or(AmountType::Unsaid, amount_type),
+    }
+}
+
+fn amount_type(field: &Value) -> AmountType {
+    if field["name"] == "org.apache.kafka.connect.data.Decimal" {
+        let scale = &field["parameters"]["scale"];
+        let scale = scale.as_i64().or_else(|| scale.as_str()?.parse().ok());
+        return scale.map_or(AmountType::OtherBytes, |scale| AmountType::Bytes { scale });
+    }
+    match field["type"].as_str() {
+        Some("bytes") => AmountType::OtherBytes,
+        Some("string") => AmountType::Text,
+        _ => AmountType::Unsaid,
     }
 }
 
