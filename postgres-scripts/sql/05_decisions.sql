@@ -12,6 +12,13 @@ create table if not exists risk.stream_offsets (
     primary key (topic, partition)
 );
 
+-- To which topic the offset belongs, and how often topic and source were replaced: a topic that was made
+-- again and a restored source count from the beginning, so stored positions carry these numbers first.
+alter table risk.stream_offsets
+    add column if not exists topic_id text,
+    add column if not exists topic_epoch int not null default 0,
+    add column if not exists source_epoch int not null default 0;
+
 -- Every rule set that ever decided, as it was written.
 create table if not exists risk.rule_sets (
     rule_set   text primary key,
@@ -31,6 +38,7 @@ create table if not exists risk.models (
 create table if not exists risk.decisions (
     partition             int         not null,
     log_offset            bigint      not null,
+    step                  int         not null default 0,
     invoice_id            bigint      not null,
     lsn                   bigint      not null,
     op                    text        not null,
@@ -55,10 +63,29 @@ create table if not exists risk.decisions (
     committed_at          timestamptz,
     received_at           timestamptz not null,
     decided_at            timestamptz not null,
-    primary key (partition, log_offset)
+    primary key (partition, log_offset, step)
 );
 
-comment on column risk.decisions.lsn is 'Place of the change in the source log; the offset for rows without one.';
+-- Tables of an earlier version get the column and the key; nothing happens where they are.
+alter table risk.decisions add column if not exists step int not null default 0;
+
+do $$
+begin
+    if not exists (
+        select from pg_constraint c
+        join pg_attribute a on a.attrelid = c.conrelid and a.attnum = any (c.conkey)
+        where c.conrelid = 'risk.decisions'::regclass and c.contype = 'p' and a.attname = 'step'
+    ) then
+        alter table risk.decisions drop constraint decisions_pkey;
+        alter table risk.decisions add primary key (partition, log_offset, step);
+    end if;
+end
+$$;
+
+comment on column risk.decisions.log_offset is 'Offset in the topic; from bit 54 on how often the topic was replaced.';
+comment on column risk.decisions.step is 'A changed id makes two decisions of one message, a truncation one per invoice.';
+comment on column risk.decisions.lsn is
+    'Place of the change in the source log, the offset for rows without one; from bit 54 on how often the source was replaced.';
 comment on column risk.decisions.rules is 'The rules that fired: id, score, reason; null when none did.';
 comment on column risk.decisions.committed_at is 'Commit in the source, as the connector says.';
 

@@ -8,11 +8,11 @@ use crate::rules::RuleSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const DECISION_FIELDS: i16 = 26;
+const DECISION_FIELDS: i16 = 27;
 const NOTIFICATION_FIELDS: i16 = 6;
 
 /// Columns of [`Batch::decisions`] in their order.
-pub const DECISION_COLUMNS: &str = "partition, log_offset, invoice_id, lsn, op, status, score, rules, features, \
+pub const DECISION_COLUMNS: &str = "partition, log_offset, step, invoice_id, lsn, op, status, score, rules, features, \
     model, rule_set, issue_date, filed_at, issuer_id, receiver_id, amount_cents, previous_status, \
     previous_issue_date, previous_filed_at, previous_issuer_id, previous_receiver_id, previous_amount_cents, \
     previous_lsn, committed_at, received_at, decided_at";
@@ -21,7 +21,7 @@ pub const DECISION_COLUMNS: &str = "partition, log_offset, invoice_id, lsn, op, 
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
     pub partition: i32,
-    pub offset: i64,
+    pub place: i64,
     pub reason: String,
 }
 
@@ -30,13 +30,24 @@ pub struct DeadLetter {
 pub struct Step {
     pub from: i64,
     pub to: i64,
+    pub epochs: Epochs,
+}
+
+/// Which topic and which source a partition's messages belong to: how often each was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Epochs {
+    pub topic: u32,
+    pub source: u32,
 }
 
 /// Where a decision came from and when.
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt {
     pub partition: i32,
-    pub offset: i64,
+    /// The offset with the topic's epoch.
+    pub place: i64,
+    /// Which of the message's decisions this is.
+    pub step: i32,
     pub received_us: i64,
     pub decided_us: i64,
 }
@@ -80,10 +91,10 @@ impl Batch {
     }
 
     /// Takes note that a message was dealt with; `next` is the offset before it.
-    pub fn advance(&mut self, partition: i32, next: i64, offset: i64) {
+    pub fn advance(&mut self, partition: i32, next: i64, offset: i64, epochs: Epochs) {
         self.messages += 1;
-        let step = self.steps.entry(partition).or_insert(Step { from: next, to: next });
-        step.to = offset + 1;
+        let step = self.steps.entry(partition).or_insert(Step { from: next, to: next, epochs });
+        (step.to, step.epochs) = (offset + 1, epochs);
     }
 
     pub fn add(&mut self, decision: &Decision, receipt: Receipt) {
@@ -115,7 +126,8 @@ impl Batch {
         let rows = &mut self.decisions;
         rows.row();
         rows.int4(receipt.partition);
-        rows.int8(receipt.offset);
+        rows.int8(receipt.place);
+        rows.int4(receipt.step);
         rows.int8(invoice.invoice_id);
         rows.int8(decision.lsn as i64);
         rows.text(decision.op.letter());

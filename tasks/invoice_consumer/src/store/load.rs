@@ -1,6 +1,6 @@
 //! Decisions read back: a partition's state, what is known of single invoices, all of it for a replay.
 
-use super::Store;
+use super::{Epochs, Store};
 use crate::decision::{Fired, Known, Op, Status};
 use crate::engine::Engine;
 use crate::model::features::FEATURE_COUNT;
@@ -22,6 +22,9 @@ pub struct Loaded {
     /// Invoices with a decision in this partition.
     pub ids: RoaringTreemap,
     pub next_offset: i64,
+    /// The topic that the offset belongs to; none where nothing was read yet, or before it was noted.
+    pub topic_id: Option<String>,
+    pub epochs: Epochs,
 }
 
 /// Columns of the latest decision on an invoice.
@@ -43,12 +46,16 @@ impl Store {
             .read_only(true)
             .start()
             .map_err(doing)?;
-        let offset = "select next_offset from risk.stream_offsets where topic = $1 and partition = $2";
-        let next_offset = transaction.query_one(offset, &[&self.topic, &partition]).map_err(doing)?.get(0);
-        let mut loaded = Loaded { next_offset, ..Loaded::default() };
+        let place = "select next_offset, topic_id, topic_epoch, source_epoch from risk.stream_offsets \
+            where topic = $1 and partition = $2";
+        let place = transaction.query_one(place, &[&self.topic, &partition]).map_err(doing)?;
+        let epochs =
+            Epochs { topic: place.get::<_, i32>(2) as u32, source: place.get::<_, i32>(3) as u32 };
+        let mut loaded =
+            Loaded { next_offset: place.get(0), topic_id: place.get(1), epochs, ..Loaded::default() };
         let sql = format!(
             "select {KNOWN}, previous_filed_at, previous_issuer_id, previous_receiver_id, previous_amount_cents, \
-             previous_status from risk.decisions where partition = $1 order by log_offset"
+             previous_status from risk.decisions where partition = $1 order by log_offset, step"
         );
         let mut rows = transaction.query_raw(&sql, [&partition]).map_err(doing)?;
         while let Some(row) = rows.next().map_err(doing)? {
@@ -79,6 +86,23 @@ pub fn known_of(client: &mut Client, partition: i32, ids: &[i64]) -> Result<Hash
     );
     let rows = client.query(&sql, &[&ids, &partition]).map_err(|error| failed(LOADING, error))?;
     rows.iter().map(|row| known(row).map(|known| (known.filed.invoice_id, known))).collect()
+}
+
+/// The latest decisions at certain positions or below: pairs of invoice and position.
+///
+/// # Errors
+/// Retry when the database doesn't answer.
+pub fn known_as_of(client: &mut Client, partition: i32, wanted: &[(i64, u64)]) -> Result<Vec<Known>> {
+    let ids: Vec<i64> = wanted.iter().map(|(id, _)| *id).collect();
+    let positions: Vec<i64> = wanted.iter().map(|(_, lsn)| *lsn as i64).collect();
+    let sql = format!(
+        "select d.* from unnest($1::int8[], $2::int8[]) as wanted(id, position) cross join lateral ( \
+         select {KNOWN} from risk.decisions where invoice_id = wanted.id and partition = $3 \
+         and lsn <= wanted.position order by lsn desc, (status = 'withdrawn') limit 1) d"
+    );
+    let rows =
+        client.query(&sql, &[&ids, &positions, &partition]).map_err(|error| failed(LOADING, error))?;
+    rows.iter().map(known).collect()
 }
 
 fn known(row: &Row) -> Result<Known> {
@@ -130,7 +154,7 @@ pub fn stored_decisions(
     let doing = |error| failed(LOADING, error);
     let sql = format!(
         "select {KNOWN}, partition, log_offset, op, score, rules::text, features, model, rule_set, committed_at \
-         from risk.decisions where invoice_id = $1 or $1 is null order by partition, log_offset"
+         from risk.decisions where invoice_id = $1 or $1 is null order by partition, log_offset, step"
     );
     let mut rows = client.query_raw(&sql, [&invoice]).map_err(doing)?;
     while let Some(row) = rows.next().map_err(doing)? {

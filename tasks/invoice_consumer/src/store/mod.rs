@@ -4,10 +4,14 @@ pub mod batch;
 mod copy;
 mod kpi;
 mod load;
+mod topic;
+mod truncate;
 mod write;
 
-pub use batch::{Batch, DeadLetter, Receipt, Sealed, Step};
-pub use load::{Loaded, StoredDecision, known_of, stored_decisions};
+pub use batch::{Batch, DeadLetter, Epochs, Receipt, Sealed, Step};
+pub use load::{Loaded, StoredDecision, known_as_of, known_of, stored_decisions};
+pub use topic::Place;
+pub use truncate::Emptied;
 pub use write::{Session, Written};
 
 use crate::model::Version;
@@ -61,6 +65,7 @@ impl Store {
                 self.topic
             )));
         }
+        self.check_columns(&mut client)?;
         let names: Vec<&str> = model.meanings().iter().map(|meaning| meaning.name).collect();
         let sql = "insert into risk.models (model, features) values ($1, $2) on conflict do nothing";
         client.execute(sql, &[&model.id(), &names]).map_err(|error| failed(doing, error))?;

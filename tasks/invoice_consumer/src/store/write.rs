@@ -1,7 +1,7 @@
 //! One batch, one transaction: decisions, figures, outbox, dead letters and offsets, or none of them.
 
 use super::batch::DECISION_COLUMNS;
-use super::{Sealed, Step, Store};
+use super::{Epochs, Sealed, Step, Store};
 use crate::model::Version;
 use crate::rules::RuleSet;
 use invoices::source::postgres::failed;
@@ -39,8 +39,8 @@ impl Store {
         let mut prepare = |sql: &str| client.prepare(sql).map_err(|error| failed(WRITING, error));
         Ok(Session {
             step: prepare(
-                "update risk.stream_offsets set next_offset = $4, updated_at = now() \
-                 where topic = $1 and partition = $2 and next_offset = $3",
+                "update risk.stream_offsets set next_offset = $4, source_epoch = $5, updated_at = now() \
+                 where topic = $1 and partition = $2 and next_offset = $3 and topic_epoch = $6",
             )?,
             decisions: prepare(&format!(
                 "copy risk.decisions ({DECISION_COLUMNS}) from stdin (format binary)"
@@ -65,8 +65,8 @@ impl Store {
         let Session { client, step, decisions, changes, notifications, rule_set } = session;
         let mut transaction = client.transaction().map_err(|error| failed(WRITING, error))?;
         let mut moved_before = 0;
-        for (partition, Step { from, to }) in &batch.steps {
-            match self.step(&mut transaction, step, *partition, *from, *to)? {
+        for (partition, moved) in &batch.steps {
+            match self.step(&mut transaction, step, *partition, *moved)? {
                 Stepped::Now => {}
                 Stepped::Before => moved_before += 1,
                 Stepped::Elsewhere => return Ok(Written::Fenced),
@@ -106,16 +106,20 @@ impl Store {
         transaction: &mut Transaction<'_>,
         statement: &Statement,
         partition: i32,
-        from: i64,
-        to: i64,
+        moved: Step,
     ) -> Result<Stepped> {
         let doing = |error| failed(WRITING, error);
-        if transaction.execute(statement, &[&self.topic, &partition, &from, &to]).map_err(doing)? == 1 {
+        let Step { from, to, epochs: Epochs { topic, source } } = moved;
+        let (topic, source) = (topic as i32, source as i32);
+        let values: [&(dyn postgres::types::ToSql + Sync); 6] =
+            [&self.topic, &partition, &from, &to, &source, &topic];
+        if transaction.execute(statement, &values).map_err(doing)? == 1 {
             return Ok(Stepped::Now);
         }
-        let sql = "select next_offset from risk.stream_offsets where topic = $1 and partition = $2";
+        let sql =
+            "select next_offset, topic_epoch from risk.stream_offsets where topic = $1 and partition = $2";
         let row = transaction.query_opt(sql, &[&self.topic, &partition]).map_err(doing)?;
-        Ok(if row.is_some_and(|row| row.get::<_, i64>(0) == to) {
+        Ok(if row.is_some_and(|row| row.get::<_, i64>(0) == to && row.get::<_, i32>(1) == topic) {
             Stepped::Before
         } else {
             Stepped::Elsewhere
@@ -126,14 +130,14 @@ impl Store {
         for letter in &batch.dead_letters {
             let sql = "insert into risk.dead_letters (topic, partition, log_offset, reason) values ($1, $2, $3, $4)";
             transaction
-                .execute(sql, &[&self.topic, &letter.partition, &letter.offset, &letter.reason])
+                .execute(sql, &[&self.topic, &letter.partition, &letter.place, &letter.reason])
                 .map_err(|error| failed(WRITING, error))?;
         }
         Ok(())
     }
 }
 
-fn store_rules(transaction: &mut Transaction<'_>, rules: &RuleSet, model: &Version) -> Result<()> {
+pub(super) fn store_rules(transaction: &mut Transaction<'_>, rules: &RuleSet, model: &Version) -> Result<()> {
     let sql =
         "insert into risk.rule_sets (rule_set, model, source) values ($1, $2, $3) on conflict do nothing";
     let stored = transaction.execute(sql, &[&rules.id, &model.id(), &rules.text]);
