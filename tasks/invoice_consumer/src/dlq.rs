@@ -2,8 +2,8 @@
 
 use crate::args::DlqTopicArgs;
 use crate::stream::dead_letters::{
-    OFFSET_HEADER, OMITTED_HEADER, PARTITION_HEADER, REASON_HEADER, TOPIC_HEADER, header, header_bytes,
-    read_all,
+    OFFSET_HEADER, OMITTED_HEADER, PARTITION_HEADER, PUT_BACK_HEADER, REASON_HEADER, TOPIC_HEADER, header,
+    header_bytes, read_all,
 };
 use crate::stream::kafka;
 use invoices::{Error, Result};
@@ -115,7 +115,7 @@ fn put_one_back(
     producer.begin_transaction().map_err(failed)?;
     if let Some((origin_topic, partition)) = &origin {
         let place = format!("{topic}/{}/{}", letter.partition(), letter.offset());
-        let headers = OwnedHeaders::new().insert(Header { key: "dead-letter", value: Some(&place) });
+        let headers = OwnedHeaders::new().insert(Header { key: PUT_BACK_HEADER, value: Some(&place) });
         let key = header_bytes(letter, "key");
         let mut record: BaseRecord<'_, [u8], [u8]> =
             BaseRecord::to(origin_topic).partition(*partition).headers(headers);

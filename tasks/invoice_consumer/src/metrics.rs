@@ -111,6 +111,16 @@ impl Metrics {
         }
     }
 
+    /// A truncation has withdrawn so many invoices.
+    pub fn withdrew(&self, count: u64) {
+        let status = Status::ALL.iter().position(|status| *status == Status::Withdrawn);
+        if let Some(total) = status.and_then(|status| self.decisions.get(status)) {
+            total.fetch_add(count, Ordering::Relaxed);
+        }
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.notifications.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// A transaction took this long.
     pub fn transaction(&self, took: Duration) {
         self.transactions.observe(took.as_micros() as u64);

@@ -3,7 +3,7 @@
 #![no_main]
 
 use invoice_consumer::change::{Event, Row};
-use invoice_consumer::decode::{DateUnit, Decoder, Options};
+use invoice_consumer::decode::{DateUnit, DecimalMode, Decoder, Options};
 use invoices::source::ColumnNames;
 
 #[path = "../promises.rs"]

@@ -18,7 +18,8 @@ pub(crate) fn decoder() -> Decoder {
             amount_column: "amount_usd".into(),
         },
         allow_number_amounts: false,
-        date_unit: None,
+        decimal_mode: DecimalMode::String,
+        date_unit: DateUnit::Us,
     })
 }
 
@@ -112,12 +113,14 @@ fn bare_rows_are_new_rows_or_what_their_added_fields_say() {
 }
 
 #[test]
-fn tombstones_truncations_and_messages_decide_nothing() {
+fn tombstones_and_messages_decide_nothing_and_truncations_are_told() {
     assert_eq!(decoder().decode(None), Ok(Event::Nothing(Nothing::Tombstone)));
     assert_eq!(decoder().decode(Some(b"")), Ok(Event::Nothing(Nothing::Tombstone)));
     assert_eq!(decode(&Value::Null), Ok(Event::Nothing(Nothing::Tombstone)));
     assert_eq!(decode(&json!({"payload": null})), Ok(Event::Nothing(Nothing::Tombstone)));
-    assert_eq!(decode(&json!({"op": "t", "source": {}})), Ok(Event::Nothing(Nothing::Truncation)));
+    let truncation = Truncation { lsn: Some(33), committed_us: Some(1_000_000) };
+    let message = json!({"op": "t", "source": {"lsn": 33, "ts_ms": 1000}, "before": null, "after": null});
+    assert_eq!(decode(&message), Ok(Event::Truncation(truncation)));
     assert_eq!(decode(&json!({"op": "m", "message": {}})), Ok(Event::Nothing(Nothing::Message)));
 }
 
@@ -127,6 +130,39 @@ fn deletions_need_the_key_of_the_old_row_alone() {
     assert_eq!((full.op, full.before), (Op::Delete, Some(expected_row())));
     let key = json!({"invoice_id": 7, "issue_date": 0, "issuer_id": 0, "receiver_id": 0, "amount_usd": null});
     assert_eq!(change(&envelope("d", key, Value::Null)).invoice_id, 7);
+}
+
+#[test]
+fn an_update_that_changes_the_id_names_the_old_one() {
+    let mut old = row();
+    old["invoice_id"] = json!(6);
+    assert_eq!(change(&envelope("u", old.clone(), row())).renamed_from, Some(6));
+    assert_eq!(change(&envelope("u", row(), row())).renamed_from, None);
+    assert_eq!(change(&envelope("u", Value::Null, row())).renamed_from, None);
+    old["invoice_id"] = Value::Null;
+    assert_eq!(change(&envelope("u", old.clone(), row())).renamed_from, None);
+    old["invoice_id"] = json!("x");
+    assert!(refusal(&envelope("u", old, row())).contains("\"before\" invoice_id is the text"));
+}
+
+#[test]
+fn rows_of_an_incremental_snapshot_are_told() {
+    let mut read = envelope("r", Value::Null, row());
+    for (snapshot, expected) in
+        [(json!("incremental"), true), (json!("true"), false), (json!(true), false), (json!("last"), false)]
+    {
+        read["source"]["snapshot"] = snapshot;
+        assert_eq!(change(&read).is_incremental, expected);
+    }
+}
+
+#[test]
+fn positions_of_no_log_are_refused() {
+    let mut strange = envelope("c", Value::Null, row());
+    for lsn in [json!(1_u64 << 54), json!(-1), json!("FFFFFFFF/0"), json!(i64::MAX)] {
+        strange["source"]["lsn"] = lsn;
+        assert!(refusal(&strange).contains("no position in a log"));
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub const TOPIC_HEADER: &str = "topic";
 pub const PARTITION_HEADER: &str = "partition";
 pub const OFFSET_HEADER: &str = "offset";
 pub const REASON_HEADER: &str = "reason";
+/// On a message that was put back into its topic: the letter that it was.
+pub const PUT_BACK_HEADER: &str = "dead-letter";
 /// Present when the message was too large for the topic and has to be fetched from its origin.
 pub const OMITTED_HEADER: &str = "payload-omitted";
 
@@ -41,6 +43,8 @@ pub struct Letter<'a> {
     pub topic: &'a str,
     pub partition: i32,
     pub offset: i64,
+    /// The offset with the topic's epoch: a topic that was made again has letters of its own.
+    pub place: i64,
     pub key: Option<&'a [u8]>,
     pub payload: Option<&'a [u8]>,
     pub reason: &'a str,
@@ -48,7 +52,7 @@ pub struct Letter<'a> {
 
 impl Letter<'_> {
     fn id(&self) -> String {
-        format!("{}/{}/{}", self.topic, self.partition, self.offset)
+        format!("{}/{}/{}", self.topic, self.partition, self.place)
     }
 }
 

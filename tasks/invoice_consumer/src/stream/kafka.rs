@@ -34,11 +34,14 @@ struct Shared {
     changed: BTreeSet<i32>,
     rebalances: u64,
     ends: HashMap<i32, End>,
+    topic_id: Option<String>,
 }
 
 /// End of a partition's log for readers of committed messages, and since when it is known.
 #[derive(Debug, Clone, Copy)]
 pub struct End {
+    /// Where the log begins now.
+    pub low: i64,
     pub offset: i64,
     pub since: Instant,
 }
@@ -65,13 +68,23 @@ impl Context {
         self.with(|shared| shared.ends.clone())
     }
 
-    fn saw_end(&self, partition: i32, offset: i64) {
+    /// The topic's id as it was seen last; none before the brokers have said it.
+    pub fn topic_id(&self) -> Option<String> {
+        self.with(|shared| shared.topic_id.clone())
+    }
+
+    fn saw_topic(&self, id: String) {
+        self.with(|shared| shared.topic_id = Some(id));
+    }
+
+    fn saw_end(&self, partition: i32, low: i64, offset: i64) {
         self.with(|shared| {
-            let seen = End { offset, since: Instant::now() };
+            let seen = End { low, offset, since: Instant::now() };
             let end = shared.ends.entry(partition).or_insert(seen);
             if end.offset != offset {
                 *end = seen;
             }
+            end.low = low;
         });
     }
 
@@ -191,14 +204,21 @@ pub fn consumer(mut config: ClientConfig, group: &str, instance: Option<&str>) -
     created.map(Arc::new).map_err(|error| Error::config("cannot make a Kafka consumer").because(error))
 }
 
-/// Asks the broker where the logs end, every second until the process ends. What the client itself
+/// Asks the broker where the logs end and whose they are, every second until the process ends. What the client itself
 /// knows comes with fetched messages, so a partition that is not fetched any more would look finished.
 pub fn watch_ends(consumer: SharedConsumer, topic: String) {
     std::thread::spawn(move || {
         loop {
-            for partition in consumer.context().assigned() {
+            let assigned = consumer.context().assigned();
+            if !assigned.is_empty() {
+                match kafka_topic::identity(consumer.client(), &topic, ASK_TIMEOUT) {
+                    Ok(identity) => consumer.context().saw_topic(identity.as_text().to_owned()),
+                    Err(why) => tracing::debug!("cannot ask for the topic's id: {why}"),
+                }
+            }
+            for partition in assigned {
                 match consumer.fetch_watermarks(&topic, partition, ASK_TIMEOUT) {
-                    Ok((_, end)) => consumer.context().saw_end(partition, end),
+                    Ok((low, end)) => consumer.context().saw_end(partition, low, end),
                     Err(error) => tracing::debug!(partition, "cannot ask for the end of the log: {error}"),
                 }
             }

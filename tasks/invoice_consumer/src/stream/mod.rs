@@ -6,28 +6,26 @@
 //! crash, a rebalance or a second owner can neither lose nor repeat anything.
 
 pub mod dead_letters;
+mod decide;
 pub mod kafka;
+mod place;
 mod topics;
 mod watchdog;
 mod writer;
 
 use crate::args::Args;
-use crate::change::Event;
-use crate::decision::Known;
 use crate::decode::Decoder;
-use crate::engine::Outcome;
 use crate::metrics::{Metrics, now_us};
-use crate::model::Features;
 use crate::notify::Notifier;
 use crate::onnx::Model;
 use crate::rule_files::RuleFiles;
-use crate::rules::Verdict;
 use crate::slot::Slot;
-use crate::store::{Batch, DeadLetter, Loaded, Receipt, Store, known_of};
+use crate::store::{Loaded, Store};
 use crate::{decode_options, http};
 use dead_letters::{DeadLetters, Letter};
 use invoices::task::Task;
-use invoices::{Error, Kind, Result, failpoint};
+use invoices::position;
+use invoices::{Error, Kind, Result};
 use kafka::SharedConsumer;
 use postgres::Client;
 use rdkafka::Offset;
@@ -35,7 +33,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use watchdog::{Remedy, Watchdog};
@@ -63,6 +61,13 @@ struct Partition {
     is_placed: bool,
 }
 
+impl Partition {
+    /// An offset of this partition with its topic's epoch.
+    fn place(&self, offset: i64) -> i64 {
+        position::stored(self.loaded.epochs.topic, offset as u64) as i64
+    }
+}
+
 struct Service<'a> {
     args: &'a Args,
     store: Store,
@@ -79,18 +84,14 @@ struct Service<'a> {
     client: Option<Client>,
     watchdog: Watchdog,
     looked: Instant,
-}
-
-/// A decoded message of one batch.
-struct Decoded<'m> {
-    message: BorrowedMessage<'m>,
-    event: std::result::Result<Event, String>,
+    /// Partitions whose new source was accepted by this run: each once.
+    accepted_sources: HashSet<i32>,
 }
 
 /// Runs the service until it is asked to end, or, with `--exit-at-end`, until everything is decided.
 ///
 /// # Errors
-/// Configuration at the start; retry when a stuck partition can't be healed. A database or a broker
+/// Configuration at the start, and when topic or source begin anew; retry when a stuck partition can't be healed. A database or a broker
 /// that is away is waited for.
 pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<Value> {
     let model = Model::open(args.model.onnx_model.as_deref())?;
@@ -136,6 +137,7 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
         client: None,
         watchdog: Watchdog::new(Duration::from_secs(args.service.stuck_seconds)),
         looked: Instant::now(),
+        accepted_sources: HashSet::new(),
     };
     let outcome = service.run(task);
     let is_written = service.writer.flush(DRAIN);
@@ -246,77 +248,6 @@ impl Service<'_> {
         Ok(messages)
     }
 
-    /// Decodes, looks up what is known, and adds the decisions to the open batch.
-    fn decide_all(&mut self, messages: Vec<BorrowedMessage<'_>>) -> Result<()> {
-        let received_us = now_us();
-        let messages = self.in_order(messages)?;
-        let decoded: Vec<Decoded<'_>> = messages
-            .into_iter()
-            .map(|message| Decoded { event: self.decoder.decode(message.payload()), message })
-            .collect();
-        let mut known = self.look_up(&decoded)?;
-        let mut batch = self
-            .writer
-            .take_open()
-            .unwrap_or_else(|| Batch::new(self.rules.active(), Arc::clone(&self.model.version)));
-        for Decoded { message, event } in &decoded {
-            let (number, offset) = (message.partition(), message.offset());
-            let failure = match event {
-                Ok(Event::Change(change)) => {
-                    let rules = Arc::clone(&batch.rules);
-                    let Some(partition) = self.partitions.get_mut(&number) else { continue };
-                    let key = (number, change.invoice_id);
-                    let lsn = change.lsn.unwrap_or(offset as u64);
-                    let score = |exact: &Features| self.model.score(exact);
-                    match partition.loaded.engine.decide(change, lsn, known.get(&key), &rules, score) {
-                        Outcome::Decided(decision) => {
-                            known.insert(key, decision.known());
-                            partition.loaded.ids.insert(change.invoice_id as u64);
-                            let fired = decision.fired.clone();
-                            let verdict = Verdict { score: decision.score, status: decision.status, fired };
-                            self.rules.compare(change.invoice_id, &decision.features, &verdict);
-                            let decided_us = now_us();
-                            batch.add(
-                                &decision,
-                                Receipt { partition: number, offset, received_us, decided_us },
-                            );
-                            None
-                        }
-                        Outcome::Duplicate => {
-                            self.metrics.duplicate();
-                            None
-                        }
-                        Outcome::Unchanged => None,
-                        Outcome::Incomplete(column) => {
-                            Some(format!("the {column} is missing and not known from before"))
-                        }
-                    }
-                }
-                Ok(Event::Nothing(nothing)) => {
-                    tracing::debug!(?nothing, partition = number, offset, "nothing to decide");
-                    None
-                }
-                Err(reason) => Some(reason.clone()),
-            };
-            if let Some(reason) = failure {
-                if !self.send_letter(message, &reason)? {
-                    // The partition is another consumer's now; nothing of this batch is written.
-                    return self.forget_all();
-                }
-                batch.dead_letters.push(DeadLetter { partition: number, offset, reason });
-            }
-            if let Some(partition) = self.partitions.get_mut(&number) {
-                batch.advance(number, partition.loaded.next_offset, offset);
-                partition.loaded.next_offset = offset + 1;
-            }
-        }
-        failpoint!("risk::decided");
-        if batch.messages > 0 {
-            self.writer.put_open(batch);
-        }
-        Ok(())
-    }
-
     /// The messages that come next in their partitions; partitions that are new are loaded and placed.
     fn in_order<'m>(&mut self, messages: Vec<BorrowedMessage<'m>>) -> Result<Vec<BorrowedMessage<'m>>> {
         let assigned = self.consumer.context().assigned();
@@ -344,7 +275,7 @@ impl Service<'_> {
                 continue;
             }
             if offset > wanted {
-                // Transaction markers and compaction leave holes; so does retention, which loses data.
+                // Transaction markers and compaction leave holes; retention is looked for every second.
                 tracing::info!(partition = number, from = wanted, to = offset, "offsets are not in the log");
             }
             next.insert(number, offset + 1);
@@ -371,8 +302,13 @@ impl Service<'_> {
 
     fn load(&mut self, partition: i32) -> Result<()> {
         let started = Instant::now();
-        let loaded = self.with_database(|store, client| store.load(client, partition))?;
-        let Some(loaded) = loaded else { return Ok(()) };
+        let loaded = loop {
+            let loaded = self.with_database(|store, client| store.load(client, partition))?;
+            let Some(loaded) = loaded else { return Ok(()) };
+            if self.belongs(partition, &loaded)? {
+                break loaded;
+            }
+        };
         tracing::info!(
             partition,
             next_offset = loaded.next_offset,
@@ -394,30 +330,6 @@ impl Service<'_> {
             tracing::warn!(partition, offset, "cannot seek: {error}");
             self.partitions.remove(&partition);
         }
-    }
-
-    /// Latest decisions on the invoices of the batch that were decided before. Most are new, and a
-    /// set of ids in memory says so; for the others the database is asked, all batches written.
-    fn look_up(&mut self, decoded: &[Decoded<'_>]) -> Result<HashMap<(i32, i64), Known>> {
-        let mut wanted: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
-        for Decoded { message, event } in decoded {
-            if let Ok(Event::Change(change)) = event
-                && let Some(partition) = self.partitions.get(&message.partition())
-                && partition.loaded.ids.contains(change.invoice_id as u64)
-            {
-                wanted.entry(message.partition()).or_default().push(change.invoice_id);
-            }
-        }
-        let mut found = HashMap::new();
-        if wanted.is_empty() {
-            return Ok(found);
-        }
-        self.flush()?;
-        for (partition, ids) in wanted {
-            let known = self.with_database(|_, client| known_of(client, partition, &ids))?;
-            found.extend(known.into_iter().flatten().map(|(id, known)| ((partition, id), known)));
-        }
-        Ok(found)
     }
 
     /// Asks the database until it answers; none when the process is to end.
@@ -446,11 +358,12 @@ impl Service<'_> {
     }
 
     /// Sends a letter until the topic takes it; false when the partition was taken away meanwhile.
-    fn send_letter(&mut self, message: &BorrowedMessage<'_>, reason: &str) -> Result<bool> {
+    fn send_letter(&mut self, message: &BorrowedMessage<'_>, place: i64, reason: &str) -> Result<bool> {
         let letter = Letter {
             topic: message.topic(),
             partition: message.partition(),
             offset: message.offset(),
+            place,
             key: message.key(),
             payload: message.payload(),
             reason,
@@ -558,12 +471,19 @@ impl Service<'_> {
         self.metrics.turned(context.rebalances(), assigned.len(), businesses);
         self.metrics.rules(self.rules.reloads_failed, self.rules.differences);
         let mut lag = BTreeMap::new();
-        let mut heal = Vec::new();
+        let (mut heal, mut moved) = (Vec::new(), Vec::new());
         for number in assigned {
             let (Some(end), Some(partition)) = (ends.get(&number), self.partitions.get(&number)) else {
                 continue;
             };
             let position = partition.loaded.next_offset;
+            let (id, noted) = (context.topic_id(), partition.loaded.topic_id.as_deref());
+            let is_other = id.as_deref().is_some_and(|id| !id.is_empty() && noted.is_some_and(|noted| noted != id));
+            let is_read = self.at_end.contains_key(&number);
+            if is_other || end.offset < position || (end.low > position && !is_read) {
+                moved.push(number);
+                continue;
+            }
             lag.insert(number, (end.offset - position).max(0));
             // Read to the end that is known; what lies between is transaction markers.
             let is_at_end = self.at_end.get(&number).is_some_and(|at| *at + LOOK_SLACK >= end.since);
@@ -579,6 +499,12 @@ impl Service<'_> {
             }
         }
         self.metrics.set_lag(lag);
+        for partition in moved {
+            // Asked again before anything is concluded: what was seen may be a second old.
+            self.flush()?;
+            self.forget(partition);
+            self.begin(partition)?;
+        }
         for (partition, offset) in heal {
             tracing::error!(partition, offset, "the partition stands still; fetching it again");
             self.metrics.healed();
