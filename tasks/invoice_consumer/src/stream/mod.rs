@@ -15,7 +15,7 @@ mod writer;
 
 use crate::args::Args;
 use crate::decode::Decoder;
-use crate::metrics::{Metrics, now_us};
+use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::onnx::Model;
 use crate::rule_files::RuleFiles;
