@@ -13,6 +13,16 @@ pub struct Event {
     pub committed_ms: Option<i64>,
 }
 
+/// What a message says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// One invoice has changed, or two when a change gave the row another id; none when the message is no
+    /// change of a row (tombstone, heartbeat).
+    Rows(Vec<Event>),
+    /// The table was truncated: every invoice has changed.
+    Emptied(Change),
+}
+
 #[derive(Deserialize)]
 struct Payload<'a> {
     #[serde(borrow)]
@@ -28,13 +38,14 @@ struct Wrapped<'a> {
     payload: Option<Payload<'a>>,
 }
 
-/// The events of one message: one invoice, or two when a change gave the row another id. None for
-/// a message that is no change of a row (tombstone, truncation, heartbeat).
+/// What one message says.
 ///
 /// # Errors
 /// A sentence, when it should be a change and can't be understood.
-pub fn decode(message: Option<&[u8]>, id_column: &str) -> Result<Vec<Event>, String> {
-    let Some(bytes) = message.filter(|bytes| !bytes.is_empty()) else { return Ok(Vec::new()) };
+pub fn decode(message: Option<&[u8]>, id_column: &str) -> Result<Message, String> {
+    let Some(bytes) = message.filter(|bytes| !bytes.is_empty()) else {
+        return Ok(Message::Rows(Vec::new()));
+    };
     let wrapped: Wrapped<'_> = serde_json::from_slice(bytes)
         .map_err(|error| format!("the message is not JSON of an event: {error}"))?;
     let payload = match wrapped.payload {
@@ -43,8 +54,8 @@ pub fn decode(message: Option<&[u8]>, id_column: &str) -> Result<Vec<Event>, Str
             serde_json::from_slice(bytes).map_err(|error| format!("the message is not an event: {error}"))?
         }
     };
-    if !matches!(payload.op, Some("c" | "u" | "d" | "r")) {
-        return Ok(Vec::new());
+    if !matches!(payload.op, Some("c" | "u" | "d" | "r" | "t")) {
+        return Ok(Message::Rows(Vec::new()));
     }
     let source = payload.source.unwrap_or_default();
     // A snapshot's rows (op r) were not changed by a transaction that anybody could wait for; the row
@@ -52,6 +63,9 @@ pub fn decode(message: Option<&[u8]>, id_column: &str) -> Result<Vec<Event>, Str
     let is_row_of_snapshot = payload.op == Some("r");
     let xid = if is_row_of_snapshot { 0 } else { number(&source["txId"]).unwrap_or(0) };
     let change = Change::of_row(number(&source["lsn"]).unwrap_or(0) as u64, xid as u64);
+    if payload.op == Some("t") {
+        return Ok(Message::Emptied(change));
+    }
     let id_of = |row: &Option<Value>| row.as_ref().and_then(|row| number(&row[id_column]));
     let mut ids: Vec<i64> = [id_of(&payload.after), id_of(&payload.before)].into_iter().flatten().collect();
     ids.dedup();
@@ -59,7 +73,7 @@ pub fn decode(message: Option<&[u8]>, id_column: &str) -> Result<Vec<Event>, Str
         return Err(format!("neither before nor after has a number in {id_column:?}"));
     }
     let committed_ms = number(&source["ts_ms"]);
-    Ok(ids.into_iter().map(|id| Event { id, change, committed_ms }).collect())
+    Ok(Message::Rows(ids.into_iter().map(|id| Event { id, change, committed_ms }).collect()))
 }
 
 /// Connectors write some numbers as texts.
@@ -75,7 +89,10 @@ mod tests {
         "source":{"lsn":4711,"txId":"99","ts_ms":1700000000000}}"#;
 
     fn decoded(text: &str) -> Result<Vec<Event>, String> {
-        decode(Some(text.as_bytes()), "invoice_id")
+        match decode(Some(text.as_bytes()), "invoice_id")? {
+            Message::Rows(events) => Ok(events),
+            Message::Emptied(_) => Err("emptied".into()),
+        }
     }
 
     #[test]
@@ -96,9 +113,15 @@ mod tests {
     }
 
     #[test]
+    fn a_truncation_is_a_change_of_everything() {
+        let text = r#"{"op":"t","before":null,"after":null,"source":{"lsn":9,"txId":4}}"#;
+        let emptied = decode(Some(text.as_bytes()), "invoice_id");
+        assert_eq!(emptied, Ok(Message::Emptied(Change::of_row(9, 4))));
+    }
+
+    #[test]
     fn tombstones_and_heartbeats_are_no_changes_and_garbage_is_an_error() {
-        assert_eq!(decode(None, "invoice_id"), Ok(vec![]));
-        assert_eq!(decoded(r#"{"op":"t","source":{}}"#), Ok(vec![]));
+        assert_eq!(decode(None, "invoice_id"), Ok(Message::Rows(vec![])));
         assert_eq!(decoded(r#"{"beat_at":1}"#), Ok(vec![]));
         assert!(decoded("garbage").is_err());
         assert!(decoded(r#"{"op":"c","after":{"other":1}}"#).is_err());

@@ -4,10 +4,11 @@
 //! Positions up to which Redis knows everything are kept in Redis: whoever starts goes on from there
 //! and believes Redis only when it has caught up.
 
-use crate::envelope;
+use crate::envelope::{self, Message as Said};
 use crate::freshener::Freshener;
 use crate::metrics::Metrics;
 use crate::version::Change;
+use invoices::position;
 use invoices::task::check_stop;
 use invoices::{Error, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -15,6 +16,7 @@ use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
@@ -32,6 +34,8 @@ pub struct Events {
     pub id_column: String,
     pub freshener: Arc<Freshener>,
     pub metrics: Arc<Metrics>,
+    /// Of the source, where the store's positions carry it (DynamoDB); 0 otherwise.
+    pub epoch: Arc<AtomicU32>,
 }
 
 impl Events {
@@ -71,9 +75,12 @@ impl Events {
         let failed = |error| Error::retry("Kafka does not answer").because(error);
         let consumer = self.consumer()?;
         let partitions = self.partitions(&consumer)?;
+        let identity = kafka_topic::identity(consumer.client(), &self.topic, METADATA_TIMEOUT)
+            .map_err(|why| Error::retry(format!("the topic {} can't be asked for: {why}", self.topic)))?;
+        let log = self.log_name(identity.as_text());
         let stored = runtime.block_on(async {
             match self.freshener.redis() {
-                Some(redis) => redis.offsets(&self.topic).await.unwrap_or_default(),
+                Some(redis) => redis.offsets(&log).await.unwrap_or_default(),
                 None => HashMap::new(),
             }
         });
@@ -83,8 +90,15 @@ impl Events {
         for partition in &partitions {
             let (first, end) =
                 consumer.fetch_watermarks(&self.topic, *partition, METADATA_TIMEOUT).map_err(failed)?;
-            // Without a stored position the caches began empty: what was before doesn't matter.
-            let start = stored.get(partition).copied().unwrap_or(end).clamp(first, end);
+            let start = match stored.get(partition).copied() {
+                Some(position) if (first..=end).contains(&position) => position,
+                _ => {
+                    // Another topic, a gap, or nobody has followed yet: what was missed is not known, so the
+                    // caches begin empty, and what was before doesn't matter.
+                    self.freshener.forget_all(None);
+                    end
+                }
+            };
             let added = assignment.add_partition_offset(&self.topic, *partition, Offset::Offset(start));
             added.map_err(failed)?;
             positions.insert(*partition, start);
@@ -103,7 +117,7 @@ impl Events {
                     && is_told
                     && (has_changes || !has_caught_up)
                 {
-                    redis.set_offsets(&self.topic, &positions).await;
+                    redis.set_offsets(&log, &positions).await;
                 }
                 is_told
             });
@@ -126,15 +140,33 @@ impl Events {
                     tracing::info!("{} has other partitions now", self.topic);
                     return Ok(());
                 }
+                let now = kafka_topic::identity(consumer.client(), &self.topic, METADATA_TIMEOUT);
+                if now.is_ok_and(|now| now != identity) {
+                    tracing::warn!("{} was made again; the caches begin empty", self.topic);
+                    return Ok(());
+                }
                 for partition in &partitions {
                     let (_, end) = consumer
                         .fetch_watermarks(&self.topic, *partition, METADATA_TIMEOUT)
                         .map_err(failed)?;
+                    if positions.get(partition).is_some_and(|position| *position > end) {
+                        tracing::warn!("{} ends before what was read of it; the caches begin empty", self.topic);
+                        return Ok(());
+                    }
                     ends.insert(*partition, end);
                 }
             }
         }
         Ok(())
+    }
+
+    fn stored(&self, change: Change) -> Change {
+        Change { lsn: position::stored(self.epoch.load(Ordering::Relaxed), change.lsn), ..change }
+    }
+
+    /// Under which name positions are kept: those of a topic that was made again are its own.
+    fn log_name(&self, topic_id: &str) -> String {
+        if topic_id.is_empty() { self.topic.clone() } else { format!("{}:{topic_id}", self.topic) }
     }
 
     fn partitions(&self, consumer: &BaseConsumer) -> Result<Vec<i32>> {
@@ -165,13 +197,17 @@ impl Events {
             positions.insert(message.partition(), message.offset() + 1);
             self.metrics.events.add(1);
             match envelope::decode(message.payload(), &self.id_column) {
-                Ok(events) => {
+                Ok(Said::Emptied(change)) => {
+                    tracing::warn!("the source's table was truncated; the caches begin empty");
+                    self.freshener.forget_all(Some(self.stored(change)));
+                }
+                Ok(Said::Rows(events)) => {
                     for event in events {
                         if let Some(committed_ms) = event.committed_ms {
                             let now_ms = chrono::Utc::now().timestamp_millis();
                             self.metrics.event_lag_ms.set((now_ms - committed_ms).max(0));
                         }
-                        changes.push((event.id, event.change));
+                        changes.push((event.id, self.stored(event.change)));
                     }
                 }
                 Err(reason) => {

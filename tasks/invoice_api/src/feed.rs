@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 const POLL: Duration = Duration::from_millis(100);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Decisions of a partition that one poll takes.
-pub const PAGE: i64 = 500;
+const PAGE: i64 = 500;
 /// Decisions kept for listeners that come or come back.
 const REMEMBERED: usize = 500;
 /// Decisions that a slow listener may lag behind before it loses some.
@@ -26,7 +26,7 @@ const CHANNEL: usize = 2048;
 /// A decision as the feed shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct FeedItem {
-    /// `partition-offset`, unique and in the order of its partition.
+    /// `partition-offset`, and the step of a message's second decision; unique and in the order of its partition.
     #[serde(skip)]
     pub id: String,
     pub invoice_id: i64,
@@ -74,7 +74,7 @@ impl Feed {
         freshener: Arc<Freshener>,
         metrics: Arc<Metrics>,
     ) {
-        let mut cursors: Option<Vec<(i32, i64)>> = None;
+        let mut cursors: Option<Vec<Cursor>> = None;
         loop {
             let done = match &mut cursors {
                 None => start(&mut connection).await.map(|found| cursors = Some(found)),
@@ -93,21 +93,15 @@ impl Feed {
     async fn step(
         &self,
         connection: &mut Connection,
-        cursors: &mut Vec<(i32, i64)>,
+        cursors: &mut Vec<Cursor>,
         freshener: &Freshener,
         metrics: &Metrics,
     ) -> Result<()> {
-        let partitions: Vec<i32> = cursors.iter().map(|(partition, _)| *partition).collect();
-        let offsets: Vec<i64> = cursors.iter().map(|(_, offset)| *offset).collect();
-        let rows = connection.query(FOLLOW, &[&partitions, &offsets, &PAGE]).await?;
+        let rows = follow(connection, cursors).await?;
         let mut changes = Vec::with_capacity(rows.len());
         let mut items = Vec::with_capacity(rows.len());
         for row in &rows {
-            let (partition, offset): (i32, i64) = (row.get(0), row.get(1));
-            match cursors.iter_mut().find(|(known, _)| *known == partition) {
-                Some((_, last)) => *last = offset,
-                None => cursors.push((partition, offset)),
-            }
+            Cursor::of(row).pass(cursors);
             let xid: i64 = row.get(11);
             let rank = decision_rank(row.get::<_, i64>(10) as u64, row.get(3));
             changes.push((row.get::<_, i64>(2), Change::of_decision(xid as u64, rank)));
@@ -124,9 +118,51 @@ impl Feed {
 }
 
 /// Each partition's place shortly before its end, so that the feed begins with something.
-async fn start(connection: &mut Connection) -> Result<Vec<(i32, i64)>> {
+async fn start(connection: &mut Connection) -> Result<Vec<Cursor>> {
     let rows = connection.query(START, &[]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let place = |row: &tokio_postgres::Row| Cursor {
+        partition: row.get(0),
+        log_offset: row.get(1),
+        step: STEP_LAST,
+    };
+    Ok(rows.iter().map(place).collect())
+}
+
+/// How far a partition's decisions were followed. One message may make many of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    pub partition: i32,
+    pub log_offset: i64,
+    pub step: i32,
+}
+
+/// Behind all decisions of a message.
+pub const STEP_LAST: i32 = i32::MAX;
+
+impl Cursor {
+    /// The place of a row of [`FOLLOW`].
+    pub fn of(row: &tokio_postgres::Row) -> Self {
+        Self { partition: row.get(0), log_offset: row.get(1), step: row.get(12) }
+    }
+
+    /// Notes that everything up to here is followed.
+    pub fn pass(self, cursors: &mut Vec<Self>) {
+        match cursors.iter_mut().find(|known| known.partition == self.partition) {
+            Some(known) => *known = self.max(*known),
+            None => cursors.push(self),
+        }
+    }
+}
+
+/// The next decisions behind the cursors, at most a page of each partition.
+pub async fn follow(
+    connection: &mut Connection,
+    cursors: &[Cursor],
+) -> Result<Vec<tokio_postgres::Row>> {
+    let partitions: Vec<i32> = cursors.iter().map(|cursor| cursor.partition).collect();
+    let offsets: Vec<i64> = cursors.iter().map(|cursor| cursor.log_offset).collect();
+    let steps: Vec<i32> = cursors.iter().map(|cursor| cursor.step).collect();
+    connection.query(FOLLOW, &[&partitions, &offsets, &steps, &PAGE]).await
 }
 
 /// Partitions by hops over the primary key; the 50th decision from the end of each, or its beginning.
@@ -142,26 +178,32 @@ select partition, coalesce((select log_offset from risk.decisions d where d.part
 from known where partition is not null";
 
 /// New decisions of the known partitions, and the first ones of partitions that are new.
-pub const FOLLOW: &str = "\
-with cursors(partition, after) as (select * from unnest($1::int4[], $2::int8[])),
-new_partitions(partition, after) as (
-    select s.partition, -1::int8 from (select distinct partition from risk.stream_offsets) s
+const FOLLOW: &str = "\
+with cursors(partition, after, step) as (select * from unnest($1::int4[], $2::int8[], $3::int4[])),
+new_partitions(partition, after, step) as (
+    select s.partition, -1::int8, 0 from (select distinct partition from risk.stream_offsets) s
     where s.partition <> all ($1::int4[])
 )
 select d.partition, d.log_offset, d.invoice_id, d.status, d.score, d.rules::text, d.issuer_id, d.receiver_id,
-       d.amount_cents, d.decided_at, d.lsn, d.xmin::text::int8
+       d.amount_cents, d.decided_at, d.lsn, d.xmin::text::int8, d.step
 from (select * from cursors union all select * from new_partitions) c
 cross join lateral (
     select d.*, d.xmin from risk.decisions d
-    where d.partition = c.partition and d.log_offset > c.after order by d.log_offset limit $3
+    where d.partition = c.partition and (d.log_offset, d.step) > (c.after, c.step)
+    order by d.log_offset, d.step limit $4
 ) d
-order by d.decided_at, d.partition, d.log_offset";
+order by d.decided_at, d.partition, d.log_offset, d.step";
+
+fn id_of(place: Cursor) -> String {
+    let Cursor { partition, log_offset, step } = place;
+    if step == 0 { format!("{partition}-{log_offset}") } else { format!("{partition}-{log_offset}-{step}") }
+}
 
 fn item(row: &tokio_postgres::Row) -> FeedItem {
     let rules: Option<String> = row.get(5);
     let cents: i64 = row.get(8);
     FeedItem {
-        id: format!("{}-{}", row.get::<_, i32>(0), row.get::<_, i64>(1)),
+        id: id_of(Cursor::of(row)),
         invoice_id: row.get(2),
         status: row.get(3),
         score: row.get(4),

@@ -30,6 +30,15 @@ impl Freshener {
         self.redis.as_ref()
     }
 
+    /// Empties all caches: after a truncation, or when changes were missed. Redis is emptied by the next
+    /// announcement and not believed before.
+    pub fn forget_all(&self, emptied: Option<Change>) {
+        self.local.clear(emptied);
+        if let Some(redis) = &self.redis {
+            redis.demand_clearing();
+        }
+    }
+
     /// Announces changes; whether Redis has them all, so that positions may move on there.
     pub async fn announce(&self, changes: Vec<(i64, Change)>) -> bool {
         for (id, change) in &changes {

@@ -56,7 +56,7 @@ use pipeline::Pipeline;
 use redis_cache::RedisCache;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 use store::Reader;
@@ -71,6 +71,8 @@ const LIST_CONNECTIONS: usize = 2;
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the source is asked whether it lives, and the token file whether it has changed.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often DynamoDB is asked of which source its items are.
+const EPOCH_EVERY: Duration = Duration::from_secs(5);
 
 /// Serves until a signal, or makes a token; see the crate documentation.
 ///
@@ -124,6 +126,10 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
         let readers = (0..args.connections).map(|_| source.reader()).collect();
         let loader = Loader::start(local.clone(), redis.clone(), metrics.clone(), lifetimes, readers);
         let freshener = Arc::new(Freshener::new(local.clone(), redis.clone()));
+        let epoch = Arc::new(AtomicU32::new(0));
+        if let OpenSource::Dynamodb { items, .. } = &source {
+            watch_epoch(items, epoch.clone()).await;
+        }
         let feed = Feed::new();
         if let Some(connection) = source.decisions() {
             tokio::spawn(feed.clone().follow(connection, freshener.clone(), metrics.clone()));
@@ -136,6 +142,7 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
                 id_column: args.columns().invoice_id_column.clone(),
                 freshener: freshener.clone(),
                 metrics: metrics.clone(),
+                epoch: epoch.clone(),
             };
             events.follow(tokio::runtime::Handle::current());
         }
@@ -155,7 +162,7 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
             source_is_up: AtomicBool::new(true),
             args: args.clone(),
         });
-        tokio::spawn(watch(state.clone(), source.reader(), freshener));
+        tokio::spawn(watch(state.clone(), source.reader(), freshener, source.plan()));
         tracing::info!("listening on http://{address}");
         http::serve::serve(listener, http::router(state)).await
     });
@@ -218,6 +225,14 @@ impl OpenSource {
         if matches!(self, Self::Dynamodb { .. }) { "dynamodb-" } else { "" }
     }
 
+    /// Where the invoices are read, when that is Postgres.
+    fn plan(&self) -> Option<Arc<Plan>> {
+        match self {
+            Self::Postgres(plan) => Some(plan.clone()),
+            _ => None,
+        }
+    }
+
     /// A connection that can follow the decisions, where there are some.
     fn decisions(&self) -> Option<Connection> {
         match self {
@@ -230,9 +245,18 @@ impl OpenSource {
 }
 
 /// Looks at the source and at the token file now and then.
-async fn watch(state: Arc<State>, mut reader: Reader, freshener: Arc<Freshener>) {
+async fn watch(
+    state: Arc<State>,
+    mut reader: Reader,
+    freshener: Arc<Freshener>,
+    plan: Option<Arc<Plan>>,
+) {
     let mut read_at = modified(&state.args.tokens);
+    let mut cluster = None;
     loop {
+        if let Some(plan) = &plan {
+            watch_cluster(plan, &state, &freshener, &mut cluster).await;
+        }
         tokio::time::sleep(WATCH_EVERY).await;
         // Redis may have come back, by itself or old, and lack what was announced meanwhile.
         if let Some(redis) = &state.redis {
@@ -257,6 +281,41 @@ async fn watch(state: Arc<State>, mut reader: Reader, freshener: Arc<Freshener>)
             }
             Err(error) => tracing::warn!("the tokens stay as they were: {error}"),
         }
+    }
+}
+
+/// Keeps the epoch that positions in DynamoDB have, for comparing events with them.
+async fn watch_epoch(items: &Items, epoch: Arc<AtomicU32>) {
+    let items = items.clone();
+    let look = async move |items: &Items| match items.source_epoch().await {
+        Ok(found) => epoch.store(found, Ordering::Relaxed),
+        Err(error) => tracing::debug!("the epoch of the source is not known: {error}"),
+    };
+    look(&items).await;
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(EPOCH_EVERY).await;
+            look(&items).await;
+        }
+    });
+}
+
+/// Another cluster under the source's address counts positions and transactions anew: the caches begin
+/// empty. `known` is the cluster that they belong to.
+async fn watch_cluster(plan: &Plan, state: &State, freshener: &Freshener, known: &mut Option<String>) {
+    let Some(now) = plan.cluster().filter(|now| !now.is_empty() && known.as_ref() != Some(now)) else {
+        return;
+    };
+    if let Some(before) = known.as_ref() {
+        tracing::warn!(before, now, "the source is another cluster or timeline; the caches begin empty");
+        freshener.forget_all(None);
+    }
+    let is_noted = match &state.redis {
+        Some(redis) => redis.note_cluster(&now).await,
+        None => true,
+    };
+    if is_noted {
+        *known = Some(now);
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::entry::{Entry, InvoiceView, Name, Party, Seconds};
 use crate::version::{Change, Snapshot, Version};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names are shared between entries; so many businesses are remembered.
@@ -17,15 +18,32 @@ pub fn now() -> Seconds {
 pub struct Local {
     entries: Cache<i64, Entry>,
     names: Cache<i64, Name>,
+    /// The latest truncation of the table: what was read before it is not kept.
+    emptied: RwLock<Option<Change>>,
 }
 
 impl Local {
     pub fn new(entries_max: usize) -> Self {
-        Self { entries: Cache::new(entries_max.max(1)), names: Cache::new(NAMES_MAX) }
+        Self { entries: Cache::new(entries_max.max(1)), names: Cache::new(NAMES_MAX), emptied: RwLock::default() }
     }
 
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Forgets every entry; with the truncation that was the reason, if there was one.
+    pub fn clear(&self, emptied: Option<Change>) {
+        if emptied.is_some() {
+            *self.emptied.write().unwrap_or_else(PoisonError::into_inner) = emptied;
+        }
+        self.entries.clear();
+    }
+
+    fn is_before_emptying(&self, snapshot: &Snapshot, is_found: bool) -> bool {
+        let emptied = *self.emptied.read().unwrap_or_else(PoisonError::into_inner);
+        // In DynamoDB an invoice that was never there has no position.
+        let has_position = snapshot.applied.is_none() || is_found;
+        has_position && emptied.is_some_and(|change| !snapshot.sees(change))
     }
 
     pub fn get(&self, id: i64) -> Option<Entry> {
@@ -41,6 +59,9 @@ impl Local {
         found: Option<InvoiceView>,
         expires: Seconds,
     ) -> Option<Entry> {
+        if self.is_before_emptying(snapshot, found.is_some()) {
+            return None;
+        }
         let found = found.map(|view| self.with_shared_names(view));
         let read = Entry { found, version: Version::of_read(snapshot), expires, is_known: true };
         let offered = read.clone();
@@ -136,6 +157,18 @@ mod tests {
         let after = Snapshot { xmin: 60, xmax: 60, running: vec![], applied: None };
         assert!(local.keep_read(7, &after, Some(view(2)), u32::MAX).is_some());
         assert!(local.get(7).unwrap().is_fresh(now()));
+    }
+
+    #[test]
+    fn a_truncation_empties_the_cache_and_keeps_reads_from_before_out() {
+        let local = Local::new(10);
+        let before = Snapshot { xmin: 50, xmax: 60, running: vec![55], applied: None };
+        assert!(local.keep_read(7, &before, Some(view(1)), u32::MAX).is_some());
+        local.clear(Some(Change::of_row(100, 55)));
+        assert!(local.get(7).is_none());
+        assert!(local.keep_read(7, &before, Some(view(1)), u32::MAX).is_none());
+        let after = Snapshot { xmin: 60, xmax: 60, running: vec![], applied: None };
+        assert!(local.keep_read(7, &after, None, u32::MAX).is_some());
     }
 
     /// Writers, readers and announcers in threads: what is served as fresh never lacks an announced

@@ -48,6 +48,8 @@ pub struct RedisCache {
     /// Announced changes are not in Redis yet: what it holds may be old.
     is_behind: AtomicBool,
     is_owed: AtomicBool,
+    /// Of which source the entries are is not known yet.
+    is_strange: AtomicBool,
     /// Identity of the server; another one may have come back with old content.
     run_id: Mutex<Option<String>>,
     needs_clearing: AtomicBool,
@@ -76,6 +78,7 @@ impl RedisCache {
             paused_until: AtomicU64::new(0),
             is_behind: AtomicBool::new(false),
             is_owed: AtomicBool::new(false),
+            is_strange: AtomicBool::new(false),
             run_id: Mutex::new(None),
             needs_clearing: AtomicBool::new(false),
             lease_token: format!("{:032x}", rand::random::<u128>()),
@@ -239,6 +242,7 @@ impl RedisCache {
     pub fn is_behind(&self) -> bool {
         self.is_behind.load(Ordering::Acquire)
             || self.is_owed.load(Ordering::Acquire)
+            || self.is_strange.load(Ordering::Acquire)
             || self.needs_clearing()
     }
 
@@ -253,6 +257,31 @@ impl RedisCache {
 
     pub fn demand_clearing(&self) {
         self.needs_clearing.store(true, Ordering::Release);
+    }
+
+    /// Whose entries these are: those of another cluster are removed before anything is believed. False
+    /// while Redis can't be asked.
+    pub async fn note_cluster(&self, cluster: &str) -> bool {
+        self.is_strange.store(true, Ordering::Release);
+        let key = format!("{}invoice-source", self.prefix);
+        let mut pipe = redis::pipe();
+        pipe.cmd("GET").arg(&key);
+        let Ok(mut found) = self.run::<Vec<Option<String>>>(&pipe).await else { return false };
+        let noted = found.pop().flatten();
+        if noted.as_deref() != Some(cluster) {
+            // Unknown entries are removed too; in an empty Redis that costs nothing.
+            self.demand_clearing();
+            if !self.clear().await {
+                return false;
+            }
+            let mut pipe = redis::pipe();
+            pipe.cmd("SET").arg(&key).arg(cluster).ignore();
+            if self.run::<()>(&pipe).await.is_err() {
+                return false;
+            }
+        }
+        self.is_strange.store(false, Ordering::Release);
+        true
     }
 
     /// Removes every entry; whether that succeeded.

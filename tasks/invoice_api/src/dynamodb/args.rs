@@ -90,6 +90,16 @@ pub struct SinkArgs {
     #[arg(long = "kafka-option", env = "KAFKA_OPTIONS", value_delimiter = ',', value_name = "KEY=VALUE")]
     pub kafka_options: Vec<String>,
 
+    /// Go on once with a source that is another cluster: every item is read again, events from before are
+    /// left out; load afterwards (docs/migrate-source.md)
+    #[arg(long, env = "ACCEPT_NEW_SOURCE")]
+    pub accept_new_source: bool,
+
+    /// Go on once with a topic that was made again, or that has removed events before they were applied;
+    /// load afterwards
+    #[arg(long, env = "ACCEPT_NEW_TOPIC")]
+    pub accept_new_topic: bool,
+
     /// How often the names of businesses are brought up to date, seconds
     #[arg(long, env = "NAMES_EVERY_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400), value_name = "S")]
     pub names_every_seconds: u32,

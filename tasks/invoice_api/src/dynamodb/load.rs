@@ -7,7 +7,7 @@
 use super::args::LoadArgs;
 use super::names;
 use super::writer::Write;
-use super::{Both, sink};
+use super::{Both, origin, sink};
 use crate::store::postgres::Connection;
 use invoices::task::{Progress, Task, check_stop};
 use invoices::{Error, Result};
@@ -26,6 +26,7 @@ pub fn run(args: &LoadArgs, both: &Both, task: &Task) -> Result<Value> {
 async fn load(args: &LoadArgs, both: &Both) -> Result<Value> {
     let created = both.writer.tables.create(&both.writer.client).await?;
     let mut connection = both.connection();
+    let source = origin::of_source(both, false).await?;
     let lsn = floor(&mut connection, Duration::from_secs(args.transaction_wait_seconds)).await?;
     connection.execute("set statement_timeout = 0; begin isolation level repeatable read read only").await?;
     let ends = sink::ends(&mut connection, both.plan.has_decisions).await?;
@@ -38,7 +39,7 @@ async fn load(args: &LoadArgs, both: &Both) -> Result<Value> {
         let last = *last;
         let count = page.len() as u64;
         let writes =
-            page.into_iter().map(|(id, view)| Write { id, lsn: Some(lsn), view: Some(view), decided: 0 });
+            page.into_iter().map(|(id, view)| Write { id, lsn: Some(source.stored(lsn)), view: Some(view), decided: 0 });
         let (next, late) = tokio::join!(connection.after(last, PAGE), both.writer.write(writes.collect()));
         let stopped = |error: Error| {
             Error::new(error.kind(), format!("{error}; all up to invoice {last} may be done, see --after"))

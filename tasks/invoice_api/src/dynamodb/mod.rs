@@ -2,6 +2,7 @@
 //!
 //! * [`client`]: requests; [`item`]: an invoice as an item; [`tables`]: what there must be.
 //! * [`writer`]: conditional updates, the only way in.
+//! * [`origin`]: which source and which topic the positions belong to.
 //! * [`load`]: what is there already; [`sink`]: what changes; [`names`]: businesses; [`compare`]: are they equal?
 
 pub mod args;
@@ -10,6 +11,7 @@ mod compare;
 pub mod item;
 mod load;
 mod names;
+pub mod origin;
 mod sink;
 pub mod tables;
 mod writer;

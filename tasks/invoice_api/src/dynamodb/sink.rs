@@ -8,17 +8,18 @@ use super::args::SinkArgs;
 use super::client::Client;
 use super::item::{number, read_number};
 use super::names;
+use super::origin::{self, Origin};
 use super::writer::Write;
 use super::{Both, tables::Tables};
-use crate::envelope;
-use crate::feed::{FOLLOW, PAGE};
+use crate::envelope::{self, Message as Said};
+use crate::feed::{Cursor, STEP_LAST, follow};
 use crate::metrics::Counter;
 use crate::store::Reader;
 use crate::store::postgres::Connection;
 use crate::version::{Change, decision_rank};
 use invoices::task::{Task, check_stop};
 use invoices::{Error, Kind, Result};
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::Message;
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 const BATCH_MAX: usize = 1000;
 /// Ids of one query.
@@ -117,6 +119,7 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
         config.set(key, value);
     }
     let consumer: Arc<BaseConsumer> = Arc::new(config.create().map_err(failed)?);
+    let source = begin(args, both, &consumer, counts).await?;
     consumer.subscribe(&[&args.topic]).map_err(failed)?;
     let id_column = &args.both.source.columns.invoice_id_column;
     let mut reader = Reader::Postgres(Box::new(both.connection()));
@@ -126,9 +129,18 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
             let (consumer, id_column, counts) = (consumer.clone(), id_column.clone(), counts.clone());
             tokio::task::spawn_blocking(move || poll(&consumer, &id_column, &counts)).await
         };
-        let changes = polled.map_err(|_| Error::bug("reading from Kafka panicked"))?;
+        let (changes, emptied) = polled.map_err(|_| Error::bug("reading from Kafka panicked"))?;
         if !changes.is_empty() {
-            while let Err(error) = apply(&mut reader, both, &changes, counts).await {
+            while let Err(error) = apply(&mut reader, both, source, &changes, counts).await {
+                survive(error).await?;
+                if is_stopping() {
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(change) = emptied {
+            tracing::warn!("the source's table was truncated; every item is read again");
+            while let Err(error) = read_again(both, source, change, counts).await {
                 survive(error).await?;
                 if is_stopping() {
                     return Ok(());
@@ -146,8 +158,138 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
     Ok(())
 }
 
-/// The latest change of each invoice in what has arrived.
-fn poll(consumer: &BaseConsumer, id_column: &str, counts: &Counts) -> HashMap<i64, Change> {
+/// Looks whose events these are. With another source that was accepted everything in DynamoDB is read again
+/// there, and the topic is followed from its end, behind the events of the old one.
+async fn begin(
+    args: &SinkArgs,
+    both: &Both,
+    consumer: &Arc<BaseConsumer>,
+    counts: &Arc<Counts>,
+) -> Result<Origin> {
+    let source = loop {
+        match origin::of_source(both, args.accept_new_source).await {
+            Ok(source) => break source,
+            Err(error) => survive(error).await?,
+        }
+        check_stop()?;
+    };
+    let topic = loop {
+        let found = {
+            let (consumer, topic, group) = (consumer.clone(), args.topic.clone(), args.group.clone());
+            let accepts_gap = args.accept_new_topic;
+            let asked = tokio::task::spawn_blocking(move || look_at_topic(&consumer, &topic, &group, accepts_gap));
+            asked.await.map_err(|_| Error::bug("asking Kafka panicked"))?
+        };
+        let compared = match found {
+            // A topic that is not there yet has no events to miss.
+            Ok(None) => return Ok(source),
+            Ok(Some(identity)) => origin::of_topic(both, &identity, args.accept_new_topic).await,
+            Err(error) => Err(error),
+        };
+        match compared {
+            Ok(topic) => break topic,
+            Err(error) => survive(error).await?,
+        }
+        check_stop()?;
+    };
+    if topic.is_new && !source.is_new {
+        tracing::warn!("going on with another topic, from its beginning; load what it lacks");
+        skip_to(consumer, &args.topic, false)?;
+    }
+    if source.is_new {
+        tracing::warn!("going on with another source, from the topic's end: every item is read again");
+        skip_to(consumer, &args.topic, true)?;
+        // Below every change of the new source and above every change of the old one.
+        while let Err(error) = read_again(both, source, Change::of_row(0, 0), counts).await {
+            survive(error).await?;
+            check_stop()?;
+        }
+    }
+    Ok(source)
+}
+
+/// The topic's id, none without a topic; refuses a gap between what was applied and what is there.
+fn look_at_topic(
+    consumer: &BaseConsumer,
+    topic: &str,
+    group: &str,
+    accepts_gap: bool,
+) -> Result<Option<String>> {
+    let failed = |error| Error::retry("Kafka does not answer").because(error);
+    let metadata = consumer.fetch_metadata(Some(topic), KAFKA_TIMEOUT).map_err(failed)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+    let partitions: Vec<i32> =
+        found.map(|found| found.partitions().iter().map(|p| p.id()).collect()).unwrap_or_default();
+    if partitions.is_empty() {
+        return Ok(None);
+    }
+    let mut list = TopicPartitionList::new();
+    for partition in &partitions {
+        list.add_partition(topic, *partition);
+    }
+    let committed = consumer.committed_offsets(list, KAFKA_TIMEOUT).map_err(failed)?;
+    for element in committed.elements() {
+        let Offset::Offset(offset) = element.offset() else { continue };
+        let (low, high) =
+            consumer.fetch_watermarks(topic, element.partition(), KAFKA_TIMEOUT).map_err(failed)?;
+        if !(low..=high).contains(&offset) && !accepts_gap {
+            return Err(Error::config(format!(
+                "the group {group} has applied partition {} of {topic} up to offset {offset}, and the topic has \
+                 {low} to {high}: events are missing; see docs/migrate-source.md, then start once with \
+                 --accept-new-topic and load again",
+                element.partition()
+            )));
+        }
+    }
+    let identity = kafka_topic::identity(consumer.client(), topic, KAFKA_TIMEOUT);
+    let identity = identity
+        .map_err(|why| Error::retry(format!("the topic {topic} can't be asked for: {why}")))?;
+    Ok(Some(identity.as_text().to_owned()))
+}
+
+/// Commits the end, or the beginning, of every partition as the group's place.
+fn skip_to(consumer: &BaseConsumer, topic: &str, is_end: bool) -> Result<()> {
+    let failed = |error| Error::retry("Kafka does not answer").because(error);
+    let metadata = consumer.fetch_metadata(Some(topic), KAFKA_TIMEOUT).map_err(failed)?;
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), KAFKA_TIMEOUT).map_err(failed)?;
+        let offset = Offset::Offset(if is_end { high } else { low });
+        list.add_partition_offset(topic, partition.id(), offset).map_err(failed)?;
+    }
+    consumer.commit(&list, CommitMode::Sync).map_err(failed)
+}
+
+/// Reads every invoice that DynamoDB has again in the source, a page at a time, and writes it under one
+/// change's position.
+async fn read_again(both: &Both, source: Origin, change: Change, counts: &Counts) -> Result<()> {
+    let mut reader = Reader::Postgres(Box::new(both.connection()));
+    let mut start = Value::Null;
+    loop {
+        check_stop()?;
+        let mut scan = json!({
+            "TableName": both.writer.tables.invoices, "ProjectionExpression": "invoice_id",
+            "FilterExpression": "attribute_exists(amount)", "ConsistentRead": true,
+        });
+        if !start.is_null() {
+            scan["ExclusiveStartKey"] = start;
+        }
+        let mut page = both.writer.client.ask("Scan", &scan).await?;
+        let items = page["Items"].as_array().into_iter().flatten();
+        let changes: HashMap<i64, Change> =
+            items.filter_map(|item| Some((read_number(&item["invoice_id"])?, change))).collect();
+        if !changes.is_empty() {
+            apply(&mut reader, both, source, &changes, counts).await?;
+        }
+        start = page["LastEvaluatedKey"].take();
+        if start.is_null() {
+            return Ok(());
+        }
+    }
+}
+
+/// The latest change of each invoice in what has arrived, and a truncation that came after them.
+fn poll(consumer: &BaseConsumer, id_column: &str, counts: &Counts) -> (HashMap<i64, Change>, Option<Change>) {
     let mut changes: HashMap<i64, Change> = HashMap::new();
     let mut patience = POLL;
     while changes.len() < BATCH_MAX {
@@ -163,7 +305,8 @@ fn poll(consumer: &BaseConsumer, id_column: &str, counts: &Counts) -> HashMap<i6
         patience = Duration::ZERO;
         counts.events.add(1);
         match envelope::decode(message.payload(), id_column) {
-            Ok(events) => {
+            Ok(Said::Emptied(change)) => return (changes, Some(change)),
+            Ok(Said::Rows(events)) => {
                 for event in events {
                     let latest = changes.entry(event.id).or_insert(event.change);
                     if event.change.lsn >= latest.lsn {
@@ -178,12 +321,13 @@ fn poll(consumer: &BaseConsumer, id_column: &str, counts: &Counts) -> HashMap<i6
             }
         }
     }
-    changes
+    (changes, None)
 }
 
 async fn apply(
     reader: &mut Reader,
     both: &Both,
+    source: Origin,
     changes: &HashMap<i64, Change>,
     counts: &Counts,
 ) -> Result<()> {
@@ -197,7 +341,8 @@ async fn apply(
                 for (index, (id, view)) in ids.iter().zip(read.found.iter().cloned()).enumerate() {
                     let Some(change) = changes.get(id).copied() else { continue };
                     if read.snapshot_of(index).sees(change) {
-                        writes.push(Write { id: *id, lsn: Some(change.lsn), view, decided: 0 });
+                        let lsn = Some(source.stored(change.lsn));
+                        writes.push(Write { id: *id, lsn, view, decided: 0 });
                     } else {
                         late.push(*id);
                     }
@@ -247,7 +392,7 @@ async fn follow_decisions(both: &Both, counts: &Counts) -> Result<()> {
     }
     let mut connection = both.connection();
     let mut reader = Reader::Postgres(Box::new(both.connection()));
-    let mut cursors: Option<Vec<(i32, i64)>> = None;
+    let mut cursors: Option<Vec<Cursor>> = None;
     while !is_stopping() {
         let outcome = match &mut cursors {
             None => {
@@ -267,20 +412,18 @@ async fn follow_once(
     connection: &mut Connection,
     reader: &mut Reader,
     both: &Both,
-    cursors: &mut Vec<(i32, i64)>,
+    cursors: &mut Vec<Cursor>,
     counts: &Counts,
 ) -> Result<()> {
-    let (partitions, offsets): (Vec<i32>, Vec<i64>) = cursors.iter().copied().unzip();
-    let rows = connection.query(FOLLOW, &[&partitions, &offsets, &PAGE]).await?;
+    let rows = follow(connection, cursors).await?;
     if rows.is_empty() {
         return Ok(());
     }
-    let mut reached: HashMap<i32, i64> = cursors.iter().copied().collect();
+    let mut reached = cursors.clone();
     let mut ranks: HashMap<i64, u64> = HashMap::new();
     for row in &rows {
-        let (partition, offset, id): (i32, i64, i64) = (row.get(0), row.get(1), row.get(2));
-        let furthest = reached.entry(partition).or_insert(offset);
-        *furthest = offset.max(*furthest);
+        let id: i64 = row.get(2);
+        Cursor::of(row).pass(&mut reached);
         let rank = decision_rank(row.get::<_, i64>(10).unsigned_abs(), row.get(3));
         let highest = ranks.entry(id).or_insert(rank);
         *highest = rank.max(*highest);
@@ -296,7 +439,6 @@ async fn follow_once(
         counts.late.add(both.writer.write(writes.collect()).await?);
     }
     counts.decisions.add(rows.len() as u64);
-    let reached: Vec<(i32, i64)> = reached.into_iter().collect();
     keep_positions(both, &reached, false).await?;
     *cursors = reached;
     Ok(())
@@ -306,7 +448,7 @@ async fn follow_once(
 ///
 /// # Errors
 /// Retry when the source doesn't answer.
-pub async fn ends(connection: &mut Connection, has_decisions: bool) -> Result<Vec<(i32, i64)>> {
+pub async fn ends(connection: &mut Connection, has_decisions: bool) -> Result<Vec<Cursor>> {
     if !has_decisions {
         return Ok(Vec::new());
     }
@@ -314,19 +456,25 @@ pub async fn ends(connection: &mut Connection, has_decisions: bool) -> Result<Ve
                cross join lateral (select log_offset from risk.decisions d where d.partition = s.partition \
                order by log_offset desc limit 1) d";
     let rows = connection.query(sql, &[]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let end = |row: &tokio_postgres::Row| Cursor {
+        partition: row.get(0),
+        log_offset: row.get(1),
+        step: STEP_LAST,
+    };
+    Ok(rows.iter().map(end).collect())
 }
 
 /// Notes how far the decisions have been applied; `only_new` leaves what is noted already.
 ///
 /// # Errors
 /// As [`Client::call`].
-pub async fn keep_positions(both: &Both, positions: &[(i32, i64)], only_new: bool) -> Result<()> {
-    for (partition, offset) in positions {
+pub async fn keep_positions(both: &Both, positions: &[Cursor], only_new: bool) -> Result<()> {
+    for Cursor { partition, log_offset, step } in positions {
         let item = json!({
             "name": { "S": format!("decisions-{partition}") },
             "partition": number(i64::from(*partition)),
-            "log_offset": number(*offset),
+            "log_offset": number(*log_offset),
+            "step": number(i64::from(*step)),
         });
         let mut put = json!({ "TableName": both.writer.tables.positions, "Item": item });
         if only_new {
@@ -337,13 +485,14 @@ pub async fn keep_positions(both: &Both, positions: &[(i32, i64)], only_new: boo
     Ok(())
 }
 
-async fn positions(client: &Client, tables: &Tables) -> Result<Vec<(i32, i64)>> {
+async fn positions(client: &Client, tables: &Tables) -> Result<Vec<Cursor>> {
     let scan = json!({ "TableName": tables.positions, "ConsistentRead": true });
     let answer = client.ask("Scan", &scan).await?;
     let items = answer["Items"].as_array().into_iter().flatten();
     let position = |item: &Value| {
         let partition = i32::try_from(read_number(&item["partition"])?).ok()?;
-        Some((partition, read_number(&item["log_offset"])?))
+        let step = read_number(&item["step"]).and_then(|step| i32::try_from(step).ok()).unwrap_or(STEP_LAST);
+        Some(Cursor { partition, log_offset: read_number(&item["log_offset"])?, step })
     };
     Ok(items.filter_map(position).collect())
 }

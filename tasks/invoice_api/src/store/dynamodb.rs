@@ -33,6 +33,14 @@ impl Items {
         Self { client, tables, money, names: Arc::new(Cache::new(NAMES_MAX)) }
     }
 
+    /// The epoch of the source whose changes the items have.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn source_epoch(&self) -> Result<u32> {
+        crate::dynamodb::origin::source_epoch(&self.client, &self.tables).await
+    }
+
     pub fn money(&self) -> MoneyType {
         self.money
     }

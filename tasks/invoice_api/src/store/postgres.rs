@@ -11,7 +11,7 @@ use invoices::source::postgres::failed;
 use invoices::source::table::PostgresTable;
 use invoices::source::url::{NO_HIDDEN_ROWS, PostgresUrl};
 use invoices::{Error, Result};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, Config, Row, Statement};
@@ -35,9 +35,21 @@ pub struct Plan {
     names_after: Option<String>,
     /// Whether the source's database has the stream path's decisions.
     pub has_decisions: bool,
+    /// Which cluster was connected to last: its system identifier and timeline.
+    cluster: Mutex<Option<String>>,
 }
 
+/// Positions and transaction ids mean something within one cluster and timeline alone. Empty where the
+/// server doesn't say.
+const CLUSTER: &str = "select (select system_identifier::text from pg_control_system()) || '/' || \
+                       (select timeline_id::text from pg_control_checkpoint())";
+
 impl Plan {
+    /// The cluster that was connected to last, none before the first connection.
+    pub fn cluster(&self) -> Option<String> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Looks at the table; blocks.
     ///
     /// # Errors
@@ -118,6 +130,7 @@ impl Plan {
             name: customers.map(|table| format!("select customer_name from {table} where customer_id = $1")),
             url,
             has_decisions,
+            cluster: Mutex::default(),
         })
     }
 
@@ -135,6 +148,7 @@ impl Plan {
             after: nothing(),
             names_after: None,
             has_decisions: true,
+            cluster: Mutex::default(),
         }
     }
 
@@ -242,6 +256,15 @@ impl Connection {
                 STATEMENT_TIMEOUT.as_millis()
             );
             client.batch_execute(&settings).await.map_err(|error| failed(doing, error))?;
+            let cluster = match client.query_one(CLUSTER, &[]).await {
+                Ok(row) => row.get(0),
+                Err(error) if error.as_db_error().is_none() => return Err(failed(doing, error)),
+                Err(error) => {
+                    tracing::debug!("the source does not tell its identity: {error}");
+                    String::new()
+                }
+            };
+            *self.plan.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster);
             let by_ids = client.prepare(&self.plan.by_ids).await.map_err(|error| failed(doing, error))?;
             Ok(Open { client, by_ids })
         };
