@@ -71,7 +71,8 @@ pub fn identity<C: ClientContext>(
         }
         rd_kafka_AdminOptions_set_request_timeout(options.0, timeout_ms, ptr::null_mut(), 0);
         rd_kafka_DescribeTopics(handle, topics.0, options.0, queue.0);
-        let event = Owned(rd_kafka_queue_poll(queue.0, timeout_ms.saturating_add(1000)), rd_kafka_event_destroy);
+        let event =
+            Owned(rd_kafka_queue_poll(queue.0, timeout_ms.saturating_add(1000)), rd_kafka_event_destroy);
         if event.0.is_null() {
             return Err("the brokers do not answer".to_owned());
         }
@@ -90,7 +91,9 @@ pub fn identity<C: ClientContext>(
             return Err(text(rd_kafka_error_string(error)));
         }
         let id = rd_kafka_TopicDescription_topic_id(description);
-        if id.is_null() || (rd_kafka_Uuid_most_significant_bits(id), rd_kafka_Uuid_least_significant_bits(id)) == (0, 0) {
+        if id.is_null()
+            || (rd_kafka_Uuid_most_significant_bits(id), rd_kafka_Uuid_least_significant_bits(id)) == (0, 0)
+        {
             return Ok(Identity::Unknown);
         }
         Ok(Identity::Id(text(rd_kafka_Uuid_base64str(id))))

@@ -150,7 +150,10 @@ impl Events {
                         .fetch_watermarks(&self.topic, *partition, METADATA_TIMEOUT)
                         .map_err(failed)?;
                     if positions.get(partition).is_some_and(|position| *position > end) {
-                        tracing::warn!("{} ends before what was read of it; the caches begin empty", self.topic);
+                        tracing::warn!(
+                            "{} ends before what was read of it; the caches begin empty",
+                            self.topic
+                        );
                         return Ok(());
                     }
                     ends.insert(*partition, end);

@@ -120,11 +120,8 @@ impl Feed {
 /// Each partition's place shortly before its end, so that the feed begins with something.
 async fn start(connection: &mut Connection) -> Result<Vec<Cursor>> {
     let rows = connection.query(START, &[]).await?;
-    let place = |row: &tokio_postgres::Row| Cursor {
-        partition: row.get(0),
-        log_offset: row.get(1),
-        step: STEP_LAST,
-    };
+    let place =
+        |row: &tokio_postgres::Row| Cursor { partition: row.get(0), log_offset: row.get(1), step: STEP_LAST };
     Ok(rows.iter().map(place).collect())
 }
 
@@ -155,10 +152,7 @@ impl Cursor {
 }
 
 /// The next decisions behind the cursors, at most a page of each partition.
-pub async fn follow(
-    connection: &mut Connection,
-    cursors: &[Cursor],
-) -> Result<Vec<tokio_postgres::Row>> {
+pub async fn follow(connection: &mut Connection, cursors: &[Cursor]) -> Result<Vec<tokio_postgres::Row>> {
     let partitions: Vec<i32> = cursors.iter().map(|cursor| cursor.partition).collect();
     let offsets: Vec<i64> = cursors.iter().map(|cursor| cursor.log_offset).collect();
     let steps: Vec<i32> = cursors.iter().map(|cursor| cursor.step).collect();

@@ -245,12 +245,7 @@ impl OpenSource {
 }
 
 /// Looks at the source and at the token file now and then.
-async fn watch(
-    state: Arc<State>,
-    mut reader: Reader,
-    freshener: Arc<Freshener>,
-    plan: Option<Arc<Plan>>,
-) {
+async fn watch(state: Arc<State>, mut reader: Reader, freshener: Arc<Freshener>, plan: Option<Arc<Plan>>) {
     let mut read_at = modified(&state.args.tokens);
     let mut cluster = None;
     loop {

@@ -24,7 +24,11 @@ pub struct Local {
 
 impl Local {
     pub fn new(entries_max: usize) -> Self {
-        Self { entries: Cache::new(entries_max.max(1)), names: Cache::new(NAMES_MAX), emptied: RwLock::default() }
+        Self {
+            entries: Cache::new(entries_max.max(1)),
+            names: Cache::new(NAMES_MAX),
+            emptied: RwLock::default(),
+        }
     }
 
     pub fn len(&self) -> usize {

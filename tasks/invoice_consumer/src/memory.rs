@@ -37,7 +37,8 @@ impl<K: Copy + Eq + Hash> Memory<K> {
     pub fn as_of(&self, key: K, lsn: u64) -> Option<&Known> {
         let all = self.earlier.get(&key).into_iter().flatten().chain(self.latest.get(&key));
         // Of one position the withdrawal comes first.
-        all.filter(|known| known.lsn <= lsn).max_by_key(|known| (known.lsn, known.status != Status::Withdrawn))
+        all.filter(|known| known.lsn <= lsn)
+            .max_by_key(|known| (known.lsn, known.status != Status::Withdrawn))
     }
 
     pub fn forget(&mut self) {

@@ -38,8 +38,12 @@ async fn load(args: &LoadArgs, both: &Both) -> Result<Value> {
         check_stop()?;
         let last = *last;
         let count = page.len() as u64;
-        let writes =
-            page.into_iter().map(|(id, view)| Write { id, lsn: Some(source.stored(lsn)), view: Some(view), decided: 0 });
+        let writes = page.into_iter().map(|(id, view)| Write {
+            id,
+            lsn: Some(source.stored(lsn)),
+            view: Some(view),
+            decided: 0,
+        });
         let (next, late) = tokio::join!(connection.after(last, PAGE), both.writer.write(writes.collect()));
         let stopped = |error: Error| {
             Error::new(error.kind(), format!("{error}; all up to invoice {last} may be done, see --after"))

@@ -4,8 +4,8 @@
 
 use super::Both;
 use super::client::Client;
-use super::tables::Tables;
 use super::item::{number, read_number, text};
+use super::tables::Tables;
 use invoices::{Error, Result, position};
 use serde_json::{Value, json};
 
@@ -73,7 +73,8 @@ async fn compare(both: &Both, name: &str, identity: &str, accepts_new: bool) -> 
     }
     let epoch = kept.epoch + u32::from(is_new);
     if is_new || kept.identity.is_none() {
-        let item = json!({ "name": text(name), "identity": text(identity), "epoch": number(i64::from(epoch)) });
+        let item =
+            json!({ "name": text(name), "identity": text(identity), "epoch": number(i64::from(epoch)) });
         let put = json!({ "TableName": both.writer.tables.positions, "Item": item });
         both.writer.client.call("PutItem", &put).await?;
     }

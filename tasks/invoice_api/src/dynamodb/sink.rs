@@ -19,9 +19,9 @@ use crate::store::postgres::Connection;
 use crate::version::{Change, decision_rank};
 use invoices::task::{Task, check_stop};
 use invoices::{Error, Kind, Result};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::Message;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -177,7 +177,8 @@ async fn begin(
         let found = {
             let (consumer, topic, group) = (consumer.clone(), args.topic.clone(), args.group.clone());
             let accepts_gap = args.accept_new_topic;
-            let asked = tokio::task::spawn_blocking(move || look_at_topic(&consumer, &topic, &group, accepts_gap));
+            let asked =
+                tokio::task::spawn_blocking(move || look_at_topic(&consumer, &topic, &group, accepts_gap));
             asked.await.map_err(|_| Error::bug("asking Kafka panicked"))?
         };
         let compared = match found {
@@ -242,8 +243,8 @@ fn look_at_topic(
         }
     }
     let identity = kafka_topic::identity(consumer.client(), topic, KAFKA_TIMEOUT);
-    let identity = identity
-        .map_err(|why| Error::retry(format!("the topic {topic} can't be asked for: {why}")))?;
+    let identity =
+        identity.map_err(|why| Error::retry(format!("the topic {topic} can't be asked for: {why}")))?;
     Ok(Some(identity.as_text().to_owned()))
 }
 
@@ -456,11 +457,8 @@ pub async fn ends(connection: &mut Connection, has_decisions: bool) -> Result<Ve
                cross join lateral (select log_offset from risk.decisions d where d.partition = s.partition \
                order by log_offset desc limit 1) d";
     let rows = connection.query(sql, &[]).await?;
-    let end = |row: &tokio_postgres::Row| Cursor {
-        partition: row.get(0),
-        log_offset: row.get(1),
-        step: STEP_LAST,
-    };
+    let end =
+        |row: &tokio_postgres::Row| Cursor { partition: row.get(0), log_offset: row.get(1), step: STEP_LAST };
     Ok(rows.iter().map(end).collect())
 }
 

@@ -114,12 +114,7 @@ impl Decoder {
     }
 
     /// The id that an update has taken from the row.
-    fn renamed_from(
-        &self,
-        op: Op,
-        invoice_id: i64,
-        message: &Message<'_>,
-    ) -> Result<Option<i64>, String> {
+    fn renamed_from(&self, op: Op, invoice_id: i64, message: &Message<'_>) -> Result<Option<i64>, String> {
         match &message.before {
             // The id of an old row is null when it is no part of the replica identity.
             Some(old) if op == Op::Update && !matches!(old.invoice_id, None | Some(Cell::Null)) => {

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_number_whose_schema_is_no_date_is_refused() {
-        for name in ["io.debezium.time.MicroTime", "io.debezium.time.Year", "io.debezium.time.ZonedTimestamp"] {
+        for name in ["io.debezium.time.MicroTime", "io.debezium.time.Year", "io.debezium.time.ZonedTimestamp"]
+        {
             let why = timestamp_us(&Cell::Integer(TIME_US), Some(name), DateUnit::Us).unwrap_err();
             assert!(why.contains("no date"), "{why}");
         }
@@ -153,7 +154,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "yesterday", "2026-13-01", "infinity", "1769850900500000", "20260131", "31.01.2026"] {
+        for text in ["", "yesterday", "2026-13-01", "infinity", "1769850900500000", "20260131", "31.01.2026"]
+        {
             assert!(timestamp_us(&Cell::Text(text.into()), None, DateUnit::Us).is_err(), "{text}");
         }
         assert!(timestamp_us(&Cell::Null, None, DateUnit::Us).is_err());

@@ -49,8 +49,7 @@ impl Store {
         let place = "select next_offset, topic_id, topic_epoch, source_epoch from risk.stream_offsets \
             where topic = $1 and partition = $2";
         let place = transaction.query_one(place, &[&self.topic, &partition]).map_err(doing)?;
-        let epochs =
-            Epochs { topic: place.get::<_, i32>(2) as u32, source: place.get::<_, i32>(3) as u32 };
+        let epochs = Epochs { topic: place.get::<_, i32>(2) as u32, source: place.get::<_, i32>(3) as u32 };
         let mut loaded =
             Loaded { next_offset: place.get(0), topic_id: place.get(1), epochs, ..Loaded::default() };
         let sql = format!(
@@ -100,8 +99,7 @@ pub fn known_as_of(client: &mut Client, partition: i32, wanted: &[(i64, u64)]) -
          select {KNOWN} from risk.decisions where invoice_id = wanted.id and partition = $3 \
          and lsn <= wanted.position order by lsn desc, (status = 'withdrawn') limit 1) d"
     );
-    let rows =
-        client.query(&sql, &[&ids, &positions, &partition]).map_err(|error| failed(LOADING, error))?;
+    let rows = client.query(&sql, &[&ids, &positions, &partition]).map_err(|error| failed(LOADING, error))?;
     rows.iter().map(known).collect()
 }
 

@@ -82,7 +82,8 @@ impl Store {
         }
         store_rules(&mut transaction, emptied.rules, emptied.model)?;
         let features = emptied.model.meanings().len() as i32;
-        let (lsn, committed) = (emptied.lsn as i64, emptied.committed_us.and_then(DateTime::from_timestamp_micros));
+        let (lsn, committed) =
+            (emptied.lsn as i64, emptied.committed_us.and_then(DateTime::from_timestamp_micros));
         let received = DateTime::from_timestamp_micros(emptied.received_us);
         let values: [&(dyn postgres::types::ToSql + Sync); 8] = [
             &emptied.partition,

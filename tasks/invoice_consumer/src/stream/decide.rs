@@ -187,7 +187,12 @@ impl Service<'_> {
         }
         partition.loaded.epochs.source += 1;
         let (offset, epoch) = (message.offset(), partition.loaded.epochs.source);
-        tracing::warn!(partition = number, offset, epoch, "from here on the positions are those of a new source");
+        tracing::warn!(
+            partition = number,
+            offset,
+            epoch,
+            "from here on the positions are those of a new source"
+        );
         Ok(self.outcome(change, message, known, rules))
     }
 
@@ -226,8 +231,17 @@ impl Service<'_> {
         let committed_us = truncation.committed_us;
         let emptied = self.with_database(|store, client| {
             let (rules, model) = (&*rules, &*model);
-            let emptied =
-                Emptied { partition: number, offset, place, lsn, committed_us, received_us, epochs, rules, model };
+            let emptied = Emptied {
+                partition: number,
+                offset,
+                place,
+                lsn,
+                committed_us,
+                received_us,
+                epochs,
+                rules,
+                model,
+            };
             store.empty(client, &emptied)
         })?;
         let Some(Some(withdrawn)) = emptied else {

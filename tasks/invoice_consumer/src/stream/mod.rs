@@ -23,8 +23,8 @@ use crate::slot::Slot;
 use crate::store::{Loaded, Store};
 use crate::{decode_options, http};
 use dead_letters::{DeadLetters, Letter};
-use invoices::task::Task;
 use invoices::position;
+use invoices::task::Task;
 use invoices::{Error, Kind, Result};
 use kafka::SharedConsumer;
 use postgres::Client;
@@ -478,7 +478,8 @@ impl Service<'_> {
             };
             let position = partition.loaded.next_offset;
             let (id, noted) = (context.topic_id(), partition.loaded.topic_id.as_deref());
-            let is_other = id.as_deref().is_some_and(|id| !id.is_empty() && noted.is_some_and(|noted| noted != id));
+            let is_other =
+                id.as_deref().is_some_and(|id| !id.is_empty() && noted.is_some_and(|noted| noted != id));
             let is_read = self.at_end.contains_key(&number);
             if is_other || end.offset < position || (end.low > position && !is_read) {
                 moved.push(number);

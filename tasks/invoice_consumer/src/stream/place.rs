@@ -1,8 +1,8 @@
 //! Whether a stored offset still means what it meant: the topic may have been made again under the same
 //! name, and messages may have been removed before they were read.
 
-use super::Service;
 use super::RETRY;
+use super::Service;
 use crate::store::{Loaded, Place};
 use invoices::{Error, Result};
 use rdkafka::consumer::Consumer;
@@ -30,7 +30,10 @@ struct Accepted {
 enum Verdict {
     Right,
     /// It goes on there, and the topic is noted.
-    Note { next_offset: i64, is_new_topic: bool },
+    Note {
+        next_offset: i64,
+        is_new_topic: bool,
+    },
     /// The end of a sentence that begins with topic and partition, and the flag that goes on.
     Refuse(String, &'static str),
 }
@@ -40,18 +43,23 @@ fn judge(stored: Option<&str>, next: i64, log: &Log<'_>, accepted: Accepted) -> 
     if stored.is_none() && next == 0 {
         return Verdict::Note { next_offset: log.low, is_new_topic: false };
     }
-    let is_other = stored.is_some_and(|stored| {
-        !stored.is_empty() && !log.topic_id.is_empty() && stored != log.topic_id
-    });
+    let is_other =
+        stored.is_some_and(|stored| !stored.is_empty() && !log.topic_id.is_empty() && stored != log.topic_id);
     if is_other || next > log.high {
         if accepted.new_topic {
             return Verdict::Note { next_offset: log.low, is_new_topic: true };
         }
         let what = match stored {
             Some(stored) if is_other => {
-                format!("was made again: its id was {stored} and is {}, so the offset {next} means nothing in it", log.topic_id)
+                format!(
+                    "was made again: its id was {stored} and is {}, so the offset {next} means nothing in it",
+                    log.topic_id
+                )
             }
-            _ => format!("ends at offset {}, before {next}, up to which it was read: it is another log", log.high),
+            _ => format!(
+                "ends at offset {}, before {next}, up to which it was read: it is another log",
+                log.high
+            ),
         };
         return Verdict::Refuse(what, "--accept-new-topic");
     }
@@ -83,22 +91,31 @@ impl Service<'_> {
         let service = &self.args.service;
         let accepted = Accepted { new_topic: service.accept_new_topic, gap: service.accept_gap };
         let topic = &self.args.topic;
-        let (next_offset, is_new_topic) =
-            match judge(loaded.topic_id.as_deref(), loaded.next_offset, &log, accepted) {
-                Verdict::Right => return Ok(true),
-                Verdict::Note { next_offset, is_new_topic } => (next_offset, is_new_topic),
-                Verdict::Refuse(what, flag) => {
-                    return Err(Error::config(format!(
-                        "partition {partition} of {topic} {what}; see docs/migrate-source.md, then go on with {flag}"
-                    )));
-                }
-            };
+        let (next_offset, is_new_topic) = match judge(
+            loaded.topic_id.as_deref(),
+            loaded.next_offset,
+            &log,
+            accepted,
+        ) {
+            Verdict::Right => return Ok(true),
+            Verdict::Note { next_offset, is_new_topic } => (next_offset, is_new_topic),
+            Verdict::Refuse(what, flag) => {
+                return Err(Error::config(format!(
+                    "partition {partition} of {topic} {what}; see docs/migrate-source.md, then go on with {flag}"
+                )));
+            }
+        };
         if is_new_topic || next_offset != loaded.next_offset {
             let stored = loaded.next_offset;
-            tracing::warn!(partition, stored, next_offset, is_new_topic, "going on at another place of {topic}");
+            tracing::warn!(
+                partition,
+                stored,
+                next_offset,
+                is_new_topic,
+                "going on at another place of {topic}"
+            );
         }
-        let place =
-            Place { partition, stored: loaded.next_offset, next_offset, topic_id, is_new_topic };
+        let place = Place { partition, stored: loaded.next_offset, next_offset, topic_id, is_new_topic };
         self.with_database(|store, client| store.note_place(client, &place))?;
         Ok(false)
     }
