@@ -41,11 +41,6 @@ impl<K: Copy + Eq + Hash> Memory<K> {
             .max_by_key(|known| (known.lsn, known.status != Status::Withdrawn))
     }
 
-    pub fn forget(&mut self) {
-        self.latest.clear();
-        self.earlier.clear();
-    }
-
     /// Keys of the invoices that are not withdrawn.
     pub fn live(&self) -> impl Iterator<Item = K> {
         self.latest.iter().filter(|(_, known)| known.status != Status::Withdrawn).map(|(key, _)| *key)
