@@ -243,7 +243,11 @@ impl Lake {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let put = self.store.put_opts(&Path::from(path), bytes.clone().into(), options).await;
         match put {
-            Ok(_) if self.is_local => self.sync(&Path::from(path)).map(|()| true),
+            Ok(_) if self.is_local => {
+                self.sync_bytes(&Path::from(path))?;
+                self.sync_name(&Path::from(path))?;
+                Ok(true)
+            }
             Ok(_) => Ok(true),
             // A put that landed and whose answer was lost is tried again, and meets itself.
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
@@ -261,6 +265,7 @@ impl Lake {
             Err(object_store::Error::NotFound { .. }) => return Ok(false),
             other => other.map_err(|error| self.failed("write", name, error))?,
         }
+        self.sync_name(&Path::from(name))?;
         Ok(self.head(&object.path).await?.as_ref() == Some(object))
     }
 
@@ -299,24 +304,40 @@ impl Lake {
         if !self.is_local {
             return Ok(());
         }
-        self.sync(written)?;
+        self.sync_bytes(written)?;
         let renamed = self.store.rename(written, &Path::from(path)).await;
         if let Err(error) = renamed {
             self.discard(written).await;
             return Err(self.failed("write", path, error));
         }
-        self.sync(&Path::from(path))
+        self.sync_name(&Path::from(path))
     }
 
-    /// Makes a local file and its name outlive a loss of power, which object_store does from 0.14 on.
-    fn sync(&self, path: &Path) -> Result<()> {
-        let root = url::Url::parse(&self.url).ok().and_then(|url| url.to_file_path().ok());
-        let Some(file) = root.map(|root| root.join(path.as_ref())) else { return Ok(()) };
-        let folder = file.parent().map_or(file.as_path(), |folder| folder);
-        for place in [file.as_path(), folder] {
-            std::fs::File::open(place).and_then(|place| place.sync_all())?;
+    /// Makes the bytes of a local file outlive a loss of power, which object_store does from 0.14 on.
+    fn sync_bytes(&self, path: &Path) -> Result<()> {
+        let Some(root) = self.local_root() else { return Ok(()) };
+        std::fs::File::open(root.join(path.as_ref())).and_then(|file| file.sync_all())?;
+        Ok(())
+    }
+
+    /// The same for a local file's name: the folder that holds it, and those above it, which may be new.
+    fn sync_name(&self, path: &Path) -> Result<()> {
+        let Some(root) = self.local_root() else { return Ok(()) };
+        let file = root.join(path.as_ref());
+        for folder in file.ancestors().skip(1).take_while(|folder| folder.starts_with(&root)) {
+            match std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+                // Another task's cleaning took the folder that it found empty, and with it the name.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                done => done?,
+            }
         }
         Ok(())
+    }
+
+    /// The folder of a lake on this machine.
+    fn local_root(&self) -> Option<std::path::PathBuf> {
+        let url = self.is_local.then(|| url::Url::parse(&self.url))?;
+        url.ok()?.to_file_path().ok()
     }
 
     /// The object that was just written, if the store holds it.
