@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from support.tasks import binary
@@ -24,3 +25,8 @@ def test_the_demo_runs_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
         for task in ("query_source", "aggregate_by_business", "write_partitioned_parquet"):
             result = json.loads((tmp_path / "demo" / f"{task}.json").read_text())
             assert result["months_unchanged"] == unchanged
+
+
+def test_what_the_demo_compiles_is_used_by_make_test() -> None:
+    checked = [sys.executable, PROJECT / "scripts" / "check_features.py"]
+    assert subprocess.run(checked, stdout=subprocess.PIPE, text=True, check=False).stdout == ""
