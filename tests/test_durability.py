@@ -28,6 +28,9 @@ def test_bytes_are_synced_before_they_have_a_name_and_names_before_the_record(tm
             synced.add(first)
             unsynced_names -= {name for name in unsynced_names if str(Path(name).parent) == first}
             continue
+        # A name in here is seen by nobody.
+        if Path(second).parent.name == "_tmp":
+            continue
         # Bytes first: a name that outlives them would be an object that is cut or empty.
         assert first in synced, line
         # All names of a partition before its record's, which says that they are there.
@@ -35,7 +38,7 @@ def test_bytes_are_synced_before_they_have_a_name_and_names_before_the_record(tm
             assert not [name for name in unsynced_names if Path(second).stem in name], second
             records += 1
         unsynced_names.add(second)
-    assert records == 9
+    assert records == len(list((lake / "_commits").rglob("*.json"))) > 0
     assert not unsynced_names
     # New folders are names too.
     made = {folder for path in lake.rglob("*.parquet") for folder in path.parents if folder.is_relative_to(lake)}
