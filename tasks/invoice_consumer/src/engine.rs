@@ -111,10 +111,22 @@ impl Engine {
 const NO_FEATURES: Features = [0; FEATURE_COUNT];
 
 /// Whether an earlier change is a repetition: what the connector sends again after a crash says what was
-/// decided as of its position. A change that contradicts it comes from a log that began anew, because a
-/// row lock lets one writer at a time, so that positions of one row rise. `as_of` is the latest decision
-/// on the invoice at the change's position or below.
-pub fn agrees(change: &Change, lsn: u64, as_of: Option<&Known>) -> bool {
+/// decided as of its position, and what says the same as the latest decision contradicts nothing. Any other
+/// change comes from a log that began anew, because a row lock lets one writer at a time, so that positions
+/// of one row rise; [`behind_snapshot`] is the exception. `as_of` is the latest decision on the invoice at
+/// the change's position or below.
+pub fn is_repetition(change: &Change, lsn: u64, as_of: Option<&Known>, latest: Option<&Known>) -> bool {
+    agrees(change, lsn, as_of) || agrees(change, lsn, latest)
+}
+
+/// Where a change is placed that contradicts a row of a snapshot from below: right behind that row. The
+/// row has the snapshot's position, and a transaction that was open while it was read wrote below it and
+/// committed later.
+pub fn behind_snapshot(change: &Change, latest: &Known) -> Option<u64> {
+    (latest.is_loose && change.op != Op::Read).then(|| latest.lsn + 1)
+}
+
+fn agrees(change: &Change, lsn: u64, as_of: Option<&Known>) -> bool {
     let Some(known) = as_of else { return false };
     if known.lsn == lsn {
         return true;
@@ -291,6 +303,26 @@ mod tests {
         let read = desk.decided(&change(Op::Read, 7, 500, 1), 10);
         assert_eq!((read.status, read.status_change()), (Status::Block, None));
         assert_eq!(desk.see(&change(Op::Read, 7, 500, 1), 99), Outcome::Duplicate);
+    }
+
+    #[test]
+    fn a_transaction_that_was_open_during_a_snapshot_comes_behind_its_row() {
+        let mut desk = Desk::new();
+        let read = desk.decided(&change(Op::Read, 7, 500, 2), 100).known();
+        let update = change(Op::Update, 7, 600, 2);
+        assert_eq!(desk.see(&update, 80), Outcome::Earlier);
+        assert!(!is_repetition(&update, 80, None, Some(&read)));
+        assert_eq!(behind_snapshot(&update, &read), Some(101));
+        let updated = desk.decided(&update, 101).known();
+        // The transaction's next change of the row, and the first one once more.
+        let deletion = change(Op::Delete, 7, 0, 2);
+        assert_eq!(desk.see(&deletion, 90), Outcome::Earlier);
+        assert_eq!(behind_snapshot(&deletion, &updated), Some(102));
+        assert!(is_repetition(&update, 80, None, Some(&updated)));
+        // Another snapshot's row is no such change, and behind a change of its own position there is none.
+        assert_eq!(behind_snapshot(&change(Op::Read, 7, 600, 2), &updated), None);
+        let later = desk.decided(&change(Op::Update, 7, 700, 2), 200).known();
+        assert_eq!(behind_snapshot(&update, &later), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::args::Args;
 use crate::change::{Change, Event, Truncation};
 use crate::decision::Decision;
 use crate::decode::Decoder;
-use crate::engine::{Engine, Outcome, agrees, renamed};
+use crate::engine::{Engine, Outcome, behind_snapshot, is_repetition, renamed};
 use crate::explain;
 use crate::memory::Memory;
 use crate::model::Version;
@@ -115,15 +115,9 @@ impl Desk<'_> {
         let old = change.renamed_from.and_then(|id| self.memory.latest(id)).copied();
         for part in change.parts() {
             let part = renamed(part, old.as_ref());
-            let mut outcome = self.outcome(&part, offset);
+            let mut outcome = self.outcome(&part, self.place(&part, offset));
             if outcome == Outcome::Earlier {
-                let lsn = self.place(&part, offset);
-                if agrees(&part, lsn, self.memory.as_of(part.invoice_id, lsn)) {
-                    outcome = Outcome::Duplicate;
-                } else {
-                    self.begin_anew(&part, lsn)?;
-                    outcome = self.outcome(&part, offset);
-                }
+                outcome = self.settle(&part, offset)?;
             }
             match outcome {
                 Outcome::Decided(decision) => self.take(decision)?,
@@ -142,8 +136,21 @@ impl Desk<'_> {
         change.lsn.map_or(offset, |lsn| position::stored(self.epoch, lsn))
     }
 
-    fn outcome(&mut self, change: &Change, offset: u64) -> Outcome {
-        let lsn = self.place(change, offset);
+    /// What a change is that lies before what is known of its invoice.
+    fn settle(&mut self, change: &Change, offset: u64) -> Result<Outcome> {
+        let (id, lsn) = (change.invoice_id, self.place(change, offset));
+        let latest = self.memory.latest(id);
+        if is_repetition(change, lsn, self.memory.as_of(id, lsn), latest) {
+            return Ok(Outcome::Duplicate);
+        }
+        if let Some(behind) = latest.and_then(|latest| behind_snapshot(change, latest)) {
+            return Ok(self.outcome(change, behind));
+        }
+        self.begin_anew(change, lsn)?;
+        Ok(self.outcome(change, self.place(change, offset)))
+    }
+
+    fn outcome(&mut self, change: &Change, lsn: u64) -> Outcome {
         let known = self.memory.latest(change.invoice_id);
         let rules = self.rules.active();
         self.engine.decide(change, lsn, known, &rules, |exact| self.model.score(exact))

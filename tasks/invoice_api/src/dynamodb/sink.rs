@@ -7,6 +7,7 @@
 use super::args::SinkArgs;
 use super::client::Client;
 use super::item::{number, read_number};
+use super::load::outlast;
 use super::names;
 use super::origin::{self, Origin};
 use super::writer::Write;
@@ -35,6 +36,8 @@ const READ_MAX: usize = 200;
 /// Pause before a read that missed its change is done again, and how often.
 const LATE_PAUSE: Duration = Duration::from_millis(5);
 const LATE_ATTEMPTS: usize = 400;
+/// Longest wait for the transactions that were open while the connector's snapshot read its rows.
+const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 /// Pause after a failure of a service.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
@@ -123,6 +126,7 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
     consumer.subscribe(&[&args.topic]).map_err(failed)?;
     let id_column = &args.both.source.columns.invoice_id_column;
     let mut reader = Reader::Postgres(Box::new(both.connection()));
+    let mut snapshots = Snapshots { connection: both.connection(), outlasted: 0 };
     let mut logged = Instant::now();
     while !is_stopping() {
         let polled = {
@@ -131,7 +135,13 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
         };
         let (changes, emptied) = polled.map_err(|_| Error::bug("reading from Kafka panicked"))?;
         if !changes.is_empty() {
-            while let Err(error) = apply(&mut reader, both, source, &changes, counts).await {
+            while let Err(error) = snapshots.outlast_open(&changes).await {
+                survive(error).await?;
+                if is_stopping() {
+                    return Ok(());
+                }
+            }
+            while let Err(error) = apply(&mut reader, both, &source, &changes, counts).await {
                 survive(error).await?;
                 if is_stopping() {
                     return Ok(());
@@ -140,7 +150,7 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
         }
         if let Some(change) = emptied {
             tracing::warn!("the source's table was truncated; every item is read again");
-            while let Err(error) = read_again(both, source, change, counts).await {
+            while let Err(error) = read_again(both, &source, change, counts).await {
                 survive(error).await?;
                 if is_stopping() {
                     return Ok(());
@@ -183,30 +193,65 @@ async fn begin(
         };
         let compared = match found {
             // A topic that is not there yet has no events to miss.
-            Ok(None) => return Ok(source),
+            Ok(None) => break None,
             Ok(Some(identity)) => origin::of_topic(both, &identity, args.accept_new_topic).await,
             Err(error) => Err(error),
         };
         match compared {
-            Ok(topic) => break topic,
+            Ok(topic) => break Some(topic),
             Err(error) => survive(error).await?,
         }
         check_stop()?;
     };
-    if topic.is_new && !source.is_new {
+    if topic.as_ref().is_some_and(|topic| topic.is_new) && !source.is_new {
         tracing::warn!("going on with another topic, from its beginning; load what it lacks");
         skip_to(consumer, &args.topic, false)?;
     }
     if source.is_new {
         tracing::warn!("going on with another source, from the topic's end: every item is read again");
-        skip_to(consumer, &args.topic, true)?;
+        if topic.is_some() {
+            skip_to(consumer, &args.topic, true)?;
+        }
         // Below every change of the new source and above every change of the old one.
-        while let Err(error) = read_again(both, source, Change::of_row(0, 0), counts).await {
+        while let Err(error) = read_again(both, &source, Change::of_row(0, 0), counts).await {
+            survive(error).await?;
+            check_stop()?;
+        }
+    }
+    // Noted last: whoever is interrupted before does all of it again.
+    for origin in [Some(&source), topic.as_ref()].into_iter().flatten().filter(|origin| origin.is_new) {
+        while let Err(error) = origin.keep(both).await {
             survive(error).await?;
             check_stop()?;
         }
     }
     Ok(source)
+}
+
+/// Waits for what was open during the connector's snapshots.
+struct Snapshots {
+    connection: Connection,
+    /// Position of the latest snapshot that was waited for.
+    outlasted: u64,
+}
+
+impl Snapshots {
+    /// Rows of a snapshot have its position, and a transaction that was open then has written below it. What
+    /// is read before that transaction ends would be kept under the higher position, and its change refused.
+    async fn outlast_open(&mut self, changes: &HashMap<i64, Change>) -> Result<()> {
+        let rows_of_snapshots = changes.values().filter(|change| change.xid == 0);
+        let Some(position) = rows_of_snapshots.map(|change| change.lsn).max() else { return Ok(()) };
+        if position <= self.outlasted {
+            return Ok(());
+        }
+        let sql = "select pg_snapshot_xmax(pg_current_snapshot())::text::int8";
+        let rows = self.connection.query(sql, &[]).await?;
+        let next_xid =
+            rows.first().map(|row| row.get(0)).ok_or_else(|| Error::bug("a snapshot has no xmax"))?;
+        outlast(&mut self.connection, next_xid, OPEN_PATIENCE).await?;
+        self.outlasted = position;
+        Ok(())
+    }
 }
 
 /// The topic's id, none without a topic; refuses a gap between what was applied and what is there.
@@ -263,7 +308,7 @@ fn skip_to(consumer: &BaseConsumer, topic: &str, is_end: bool) -> Result<()> {
 
 /// Reads every invoice that DynamoDB has again in the source, a page at a time, and writes it under one
 /// change's position.
-async fn read_again(both: &Both, source: Origin, change: Change, counts: &Counts) -> Result<()> {
+async fn read_again(both: &Both, source: &Origin, change: Change, counts: &Counts) -> Result<()> {
     let mut reader = Reader::Postgres(Box::new(both.connection()));
     let mut start = Value::Null;
     loop {
@@ -328,7 +373,7 @@ fn poll(consumer: &BaseConsumer, id_column: &str, counts: &Counts) -> (HashMap<i
 async fn apply(
     reader: &mut Reader,
     both: &Both,
-    source: Origin,
+    source: &Origin,
     changes: &HashMap<i64, Change>,
     counts: &Counts,
 ) -> Result<()> {
