@@ -19,6 +19,9 @@ pub enum Outcome {
     /// The change lies before what is known of the invoice: a repetition, or another log. [`agrees`] says
     /// which.
     Earlier,
+    /// A row of an incremental snapshot that says something else than what is known: without a position of
+    /// its own nothing says which of the two is newer.
+    Unplaced,
 }
 
 /// The state of one partition with the position of its last change.
@@ -39,9 +42,14 @@ impl Engine {
         score: impl FnOnce(&Features) -> i64,
     ) -> Outcome {
         if let Some(known) = known.filter(|known| is_repeated(change, lsn, known)) {
-            // Rows of an incremental snapshot lie where the connector was, not where they were written.
-            let is_placed = change.lsn.is_some() && !change.is_incremental;
-            return if lsn < known.lsn && is_placed { Outcome::Earlier } else { Outcome::Duplicate };
+            // Rows of an incremental snapshot lie where the connector was, if they say where, not where they
+            // were written.
+            return match change.is_incremental {
+                true if agrees(change, lsn, Some(known)) => Outcome::Duplicate,
+                true => Outcome::Unplaced,
+                false if lsn < known.lsn && change.lsn.is_some() => Outcome::Earlier,
+                false => Outcome::Duplicate,
+            };
         }
         let live = known.filter(|known| known.status != Status::Withdrawn);
         if change.op.withdraws() {
@@ -109,6 +117,10 @@ impl Engine {
 
 /// A withdrawal is no judgement.
 const NO_FEATURES: Features = [0; FEATURE_COUNT];
+
+/// Why a row of an incremental snapshot that differs from what is known can't be decided.
+pub const UNPLACED: &str = "it is a row of an incremental snapshot, which has no position, and differs from what is \
+    known; let the connector send a blocking snapshot instead (docs/lost-slot.md)";
 
 /// Whether an earlier change is a repetition: what the connector sends again after a crash says what was
 /// decided as of its position, and what says the same as the latest decision contradicts nothing. Any other
@@ -224,7 +236,9 @@ mod tests {
         assert_eq!(desk.see(&created, 10), Outcome::Duplicate);
         desk.decided(&change(Op::Update, 7, 600, 2), 20);
         assert_eq!(desk.see(&created, 10), Outcome::Earlier);
-        assert_eq!(desk.see(&Change { is_incremental: true, ..created }, 10), Outcome::Duplicate);
+        assert_eq!(desk.see(&Change { is_incremental: true, ..created }, 10), Outcome::Unplaced);
+        let same = change(Op::Read, 7, 600, 2);
+        assert_eq!(desk.see(&Change { is_incremental: true, ..same }, 10), Outcome::Duplicate);
         assert_eq!(desk.see(&Change { lsn: None, ..created }, 10), Outcome::Duplicate);
         assert_eq!(desk.see(&change(Op::Update, 7, 600, 2), 20), Outcome::Duplicate);
         desk.decided(&change(Op::Delete, 7, 0, 2), 30);

@@ -5,7 +5,7 @@ use crate::args::Args;
 use crate::change::{Change, Event, Truncation};
 use crate::decision::Decision;
 use crate::decode::Decoder;
-use crate::engine::{Engine, Outcome, behind_snapshot, is_repetition, renamed};
+use crate::engine::{Engine, Outcome, UNPLACED, behind_snapshot, is_repetition, renamed};
 use crate::explain;
 use crate::memory::Memory;
 use crate::model::Version;
@@ -123,6 +123,7 @@ impl Desk<'_> {
                 Outcome::Decided(decision) => self.take(decision)?,
                 Outcome::Duplicate | Outcome::Earlier => self.counts.duplicates += 1,
                 Outcome::Unchanged => self.counts.unchanged += 1,
+                Outcome::Unplaced => dead_letter(&mut self.counts, UNPLACED),
                 Outcome::Incomplete(column) => {
                     let reason = format!("the {column} is missing and not known from before");
                     dead_letter(&mut self.counts, &reason);

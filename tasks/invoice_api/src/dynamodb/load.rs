@@ -60,32 +60,27 @@ async fn load(args: &LoadArgs, both: &Both) -> Result<Value> {
     }))
 }
 
-/// A position below every change that a snapshot taken now would lack.
-async fn floor(connection: &mut Connection, patience: Duration) -> Result<u64> {
-    // In this order: whoever has written below the position got its transaction id before ours.
-    let noted = connection.transaction_after_position().await?;
-    outlast(connection, noted.xid, patience).await?;
-    // A change may begin at the position itself.
-    Ok(noted.lsn.saturating_sub(1))
-}
-
-/// Waits until every transaction below an id has ended.
+/// A position below every change that a snapshot taken afterwards would lack.
 ///
 /// # Errors
-/// Retry when one doesn't end in time, or when the source doesn't answer.
-pub async fn outlast(connection: &mut Connection, xid: i64, patience: Duration) -> Result<()> {
+/// Retry when a transaction does not end in time, or when the source doesn't answer.
+pub async fn floor(connection: &mut Connection, patience: Duration) -> Result<u64> {
     let started = Instant::now();
+    // In this order: whoever has written below the position got its transaction id before ours.
+    let noted = connection.transaction_after_position().await?;
     loop {
         let rows = connection
-            .query("select pg_snapshot_xmin(pg_current_snapshot())::text::int8 >= $1", &[&xid])
+            .query("select pg_snapshot_xmin(pg_current_snapshot())::text::int8 >= $1", &[&noted.xid])
             .await?;
         if rows.first().is_some_and(|row| row.get(0)) {
-            return Ok(());
+            // A change may begin at the position itself.
+            return Ok(noted.lsn.saturating_sub(1));
         }
         check_stop()?;
         if started.elapsed() > patience {
             return Err(Error::retry(format!(
-                "a transaction older than {xid} is still running in the source; end it or wait longer"
+                "a transaction older than {} is still running in the source; end it or wait longer",
+                noted.xid
             )));
         }
         tokio::time::sleep(LOOK_EVERY).await;

@@ -7,7 +7,7 @@
 use super::args::SinkArgs;
 use super::client::Client;
 use super::item::{number, read_number};
-use super::load::outlast;
+use super::load::floor;
 use super::names;
 use super::origin::{self, Origin};
 use super::writer::Write;
@@ -36,7 +36,7 @@ const READ_MAX: usize = 200;
 /// Pause before a read that missed its change is done again, and how often.
 const LATE_PAUSE: Duration = Duration::from_millis(5);
 const LATE_ATTEMPTS: usize = 400;
-/// Longest wait for the transactions that were open while the connector's snapshot read its rows.
+/// Longest wait for transactions that may have been open while the connector's snapshot read its rows.
 const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 /// Pause after a failure of a service.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -126,16 +126,16 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
     consumer.subscribe(&[&args.topic]).map_err(failed)?;
     let id_column = &args.both.source.columns.invoice_id_column;
     let mut reader = Reader::Postgres(Box::new(both.connection()));
-    let mut snapshots = Snapshots { connection: both.connection(), outlasted: 0 };
+    let mut connection = both.connection();
     let mut logged = Instant::now();
     while !is_stopping() {
         let polled = {
             let (consumer, id_column, counts) = (consumer.clone(), id_column.clone(), counts.clone());
             tokio::task::spawn_blocking(move || poll(&consumer, &id_column, &counts)).await
         };
-        let (changes, emptied) = polled.map_err(|_| Error::bug("reading from Kafka panicked"))?;
+        let (mut changes, emptied) = polled.map_err(|_| Error::bug("reading from Kafka panicked"))?;
         if !changes.is_empty() {
-            while let Err(error) = snapshots.outlast_open(&changes).await {
+            while let Err(error) = place_rows(&mut connection, &mut changes).await {
                 survive(error).await?;
                 if is_stopping() {
                     return Ok(());
@@ -228,30 +228,16 @@ async fn begin(
     Ok(source)
 }
 
-/// Waits for what was open during the connector's snapshots.
-struct Snapshots {
-    connection: Connection,
-    /// Position of the latest snapshot that was waited for.
-    outlasted: u64,
-}
-
-impl Snapshots {
-    /// Rows of a snapshot have its position, and a transaction that was open then has written below it. What
-    /// is read before that transaction ends would be kept under the higher position, and its change refused.
-    async fn outlast_open(&mut self, changes: &HashMap<i64, Change>) -> Result<()> {
-        let rows_of_snapshots = changes.values().filter(|change| change.xid == 0);
-        let Some(position) = rows_of_snapshots.map(|change| change.lsn).max() else { return Ok(()) };
-        if position <= self.outlasted {
-            return Ok(());
-        }
-        let sql = "select pg_snapshot_xmax(pg_current_snapshot())::text::int8";
-        let rows = self.connection.query(sql, &[]).await?;
-        let next_xid =
-            rows.first().map(|row| row.get(0)).ok_or_else(|| Error::bug("a snapshot has no xmax"))?;
-        outlast(&mut self.connection, next_xid, OPEN_PATIENCE).await?;
-        self.outlasted = position;
-        Ok(())
+/// Gives rows of the connector's snapshots a position. The snapshot's own won't do: a transaction that was
+/// open then has written below it and commits later. So they get one that is surely below every change that
+/// a read from now on lacks.
+async fn place_rows(connection: &mut Connection, changes: &mut HashMap<i64, Change>) -> Result<()> {
+    let mut rows: Vec<&mut Change> = changes.values_mut().filter(|change| change.xid == 0).collect();
+    if !rows.is_empty() {
+        let position = floor(connection, OPEN_PATIENCE).await?;
+        rows.iter_mut().for_each(|row| row.lsn = position);
     }
+    Ok(())
 }
 
 /// The topic's id, none without a topic; refuses a gap between what was applied and what is there.

@@ -3,7 +3,7 @@
 use super::dead_letters::{PUT_BACK_HEADER, header};
 use super::{Partition, Service};
 use crate::change::{Change, Event, Truncation};
-use crate::engine::{Outcome, behind_snapshot, is_repetition, renamed};
+use crate::engine::{Outcome, UNPLACED, behind_snapshot, is_repetition, renamed};
 use crate::memory::Memory;
 use crate::metrics::now_us;
 use crate::model::Features;
@@ -138,6 +138,7 @@ impl Service<'_> {
                 }
                 Outcome::Duplicate | Outcome::Earlier => self.metrics.duplicate(),
                 Outcome::Unchanged => {}
+                Outcome::Unplaced => failure = Some(UNPLACED.to_owned()),
                 Outcome::Incomplete(column) => {
                     failure = Some(format!("the {column} is missing and not known from before"));
                 }
