@@ -262,7 +262,8 @@ def test_columns_that_change_while_the_connector_runs(
     """Right, or a dead letter with its reason."""
     database.sql("""insert into customers values (1, 'A'), (2, 'B');
         insert into invoices values (51, '9999-12-31 23:59:59.999999', 1, 2, 5),
-            (52, '1969-12-31 23:59:59.999999', 1, 2, 5), (53, '0001-01-01', 1, 2, 5), (54, 'infinity', 1, 2, 5)""")
+            (52, '1969-12-31 23:59:59.999999', 1, 2, 5), (53, '0001-01-01', 1, 2, 5),
+            (54, 'infinity', 1, 2, 5)""")
     connect = stack.enter_context(Connect(kafka, database))
     assert connect.register().returncode == 0
     wait_for_events(kafka, 4)
