@@ -274,7 +274,7 @@ impl Identity {
 /// Looks at the source and at the token file now and then.
 async fn watch(state: Arc<State>, mut reader: Reader, freshener: Arc<Freshener>, identity: Identity) {
     let mut read_at = modified(&state.args.tokens);
-    let mut known = None;
+    let mut known = Known::default();
     loop {
         watch_identity(&identity, &state, &freshener, &mut known).await;
         tokio::time::sleep(WATCH_EVERY).await;
@@ -320,27 +320,32 @@ async fn watch_epoch(items: &Items, epoch: Arc<AtomicU32>) {
     });
 }
 
+/// To which source the caches belong.
+#[derive(Default)]
+struct Known {
+    source: Option<String>,
+    /// Redis says so too, or there is none.
+    is_noted: bool,
+}
+
 /// Another cluster under the source's address counts positions and transactions anew: the caches begin
-/// empty. `known` is the source that they belong to.
-async fn watch_identity(
-    identity: &Identity,
-    state: &State,
-    freshener: &Freshener,
-    known: &mut Option<String>,
-) {
-    let Some(now) = identity.now().filter(|now| known.as_ref() != Some(now)) else { return };
-    if let Some(before) = known.as_ref() {
-        tracing::warn!(before, now, "the source is another cluster or timeline; the caches begin empty");
-        // In place of a truncation of the old source, which the new one's snapshots would never see. Items
-        // of DynamoDB are kept when they have been read in the new source.
-        freshener.forget_all(Some(Change::of_row(position::stored(identity.epoch(), 0), 0)));
+/// empty.
+async fn watch_identity(identity: &Identity, state: &State, freshener: &Freshener, known: &mut Known) {
+    let Some(now) = identity.now() else { return };
+    if known.source.as_ref() != Some(&now) {
+        if let Some(before) = &known.source {
+            tracing::warn!(before, now, "the source is another cluster or timeline; the caches begin empty");
+            // In place of a truncation of the old source, which the new one's snapshots would never see. Items
+            // of DynamoDB are kept when they have been read in the new source.
+            freshener.forget_all(Some(Change::of_row(position::stored(identity.epoch(), 0), 0)));
+        }
+        *known = Known { source: Some(now.clone()), is_noted: false };
     }
-    let is_noted = match &state.redis {
-        Some(redis) => redis.note_source(&now).await,
-        None => true,
-    };
-    if is_noted {
-        *known = Some(now);
+    if !known.is_noted {
+        known.is_noted = match &state.redis {
+            Some(redis) => redis.note_source(&now).await,
+            None => true,
+        };
     }
 }
 
