@@ -62,6 +62,13 @@ def test_a_truncation_withdraws_what_was_there_and_nothing_that_came_later(tmp_p
     ]  # fmt: skip
 
 
+def test_a_truncation_before_everything_that_is_known_is_told(tmp_path: Path) -> None:
+    events = [envelope("c", None, row(1), 100, START_US), envelope("t", None, None, 50, START_US)]
+    done = decide(tmp_path / "e", events)
+    assert (last_line(done)["withdrawn"], last_line(done)["dead_letters"]) == (0, 1)
+    assert "another source's" in done.stderr
+
+
 @pytest.mark.parametrize(
     "date_us", [253_402_214_400_000_000, 1_769_850_900_000, -1, 0, -62_135_596_800_000_000]
 )
@@ -134,6 +141,9 @@ def test_a_topic_and_its_decisions_survive_changed_ids_and_a_truncation(
     kafka.produce(topic, [(0, None, truncation)])
     consume(kafka, database, topic)
     assert effects(database) == before
+    kafka.produce(topic, [(0, None, envelope("t", None, None, 8_000, START_US))])
+    told = consume(kafka, database, topic).result
+    assert (told["withdrawn"], told["dead_letters"]) == (0, 1)
     replayed = run("invoice_consumer", "replay", "--decisions", database.url(), env=database.env())
     assert replayed.result["differences"] == 0
 

@@ -122,6 +122,10 @@ const NO_FEATURES: Features = [0; FEATURE_COUNT];
 pub const UNPLACED: &str = "it is a row of an incremental snapshot, which has no position, and differs from what is \
     known; let the connector send a blocking snapshot instead (docs/lost-slot.md)";
 
+/// Why a truncation can't be decided that lies before what is known, and that was not decided before.
+pub const UNPLACED_TRUNCATION: &str = "the table was truncated at a position before what is known: it is repeated, or \
+    another source's; if its invoices are gone withdraw them by deleting them (docs/migrate-source.md)";
+
 /// Whether an earlier change is a repetition: what the connector sends again after a crash says what was
 /// decided as of its position, and what says the same as the latest decision contradicts nothing. Any other
 /// change comes from a log that began anew, because a row lock lets one writer at a time, so that positions

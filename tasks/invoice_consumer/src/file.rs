@@ -5,7 +5,9 @@ use crate::args::Args;
 use crate::change::{Change, Event, Truncation};
 use crate::decision::Decision;
 use crate::decode::Decoder;
-use crate::engine::{Engine, Outcome, UNPLACED, behind_snapshot, is_repetition, renamed};
+use crate::engine::{
+    Engine, Outcome, UNPLACED, UNPLACED_TRUNCATION, behind_snapshot, is_repetition, renamed,
+};
 use crate::explain;
 use crate::memory::Memory;
 use crate::model::Version;
@@ -16,6 +18,7 @@ use invoices::position;
 use invoices::task::Task;
 use invoices::{Error, Result};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;
@@ -47,6 +50,8 @@ struct Desk<'a> {
     counts: Counts,
     /// Logs that the events came from before this one.
     epoch: u32,
+    /// Positions of truncations.
+    truncations: HashSet<u64>,
     explained: Option<Box<Decision>>,
     output: BufWriter<StdoutLock<'static>>,
     /// Somebody reads what is printed.
@@ -68,6 +73,7 @@ pub fn run(args: &Args, path: &Path, task: &Task) -> Result<Value> {
         memory: Memory::default(),
         counts: Counts::default(),
         epoch: 0,
+        truncations: HashSet::new(),
         explained: None,
         output: BufWriter::new(std::io::stdout().lock()),
         is_read: true,
@@ -173,7 +179,13 @@ impl Desk<'_> {
 
     /// Withdraws every invoice that was there, in the order of their ids.
     fn truncate(&mut self, truncation: Truncation, offset: u64) -> Result<()> {
-        let mut ids: Vec<i64> = self.memory.live().collect();
+        let lsn = self.place(&truncation.of(0), offset);
+        let (mut ids, later): (Vec<i64>, Vec<i64>) =
+            self.memory.live().partition(|id| self.memory.latest(*id).is_some_and(|known| known.lsn < lsn));
+        if self.truncations.insert(lsn) && !later.is_empty() {
+            dead_letter(&mut self.counts, UNPLACED_TRUNCATION);
+            return Ok(());
+        }
         ids.sort_unstable();
         for invoice_id in ids {
             self.decide(&truncation.of(invoice_id), offset)?;

@@ -65,6 +65,23 @@ with latest as (
 )
 select count(*) from decided";
 
+const IS_UNPLACED: &str = "\
+select exists (
+    select from (
+        select distinct on (invoice_id) lsn, status from risk.decisions where partition = $1
+        order by invoice_id, lsn desc, (status = 'withdrawn')
+    ) latest where status <> 'withdrawn' and lsn > $2
+) and not exists (select from risk.decisions where partition = $1 and lsn = $2 and op = 't')";
+
+/// Whether invoices were decided behind a truncation that was not decided itself.
+///
+/// # Errors
+/// Retry when the database doesn't answer.
+pub fn is_unplaced(client: &mut Client, partition: i32, lsn: u64) -> Result<bool> {
+    let row = client.query_one(IS_UNPLACED, &[&partition, &(lsn as i64)]);
+    row.map(|row| row.get(0)).map_err(|error| failed(DOING, error))
+}
+
 impl Store {
     /// Withdraws all invoices of the partition that are older than the truncation and moves the offset;
     /// how many, or none when another consumer has moved it.

@@ -3,12 +3,12 @@
 use super::dead_letters::{PUT_BACK_HEADER, header};
 use super::{Partition, Service};
 use crate::change::{Change, Event, Truncation};
-use crate::engine::{Outcome, UNPLACED, behind_snapshot, is_repetition, renamed};
+use crate::engine::{Outcome, UNPLACED, UNPLACED_TRUNCATION, behind_snapshot, is_repetition, renamed};
 use crate::memory::Memory;
 use crate::metrics::now_us;
 use crate::model::Features;
 use crate::rules::{RuleSet, Verdict};
-use crate::store::{Batch, DeadLetter, Emptied, Receipt, known_as_of, known_of};
+use crate::store::{Batch, DeadLetter, Emptied, Receipt, is_unplaced, known_as_of, known_of};
 use invoices::position;
 use invoices::{Error, Result, failpoint};
 use rdkafka::consumer::Consumer;
@@ -54,18 +54,20 @@ impl Service<'_> {
                 Ok(Event::Change(change)) => {
                     self.decide(change, message, received_us, &mut known, &mut batch)?
                 }
-                Ok(Event::Truncation(truncation)) => match self.why_not_truncated()? {
-                    Some(reason) => Some(reason),
-                    None => {
-                        self.put_open(batch);
+                Ok(Event::Truncation(truncation)) => {
+                    self.put_open(batch);
+                    self.flush()?;
+                    batch = self.open_batch();
+                    let reason = self.why_not_truncated(message, *truncation)?;
+                    if reason.is_none() {
                         if !self.truncate(message, *truncation, received_us)? {
                             return Ok(());
                         }
                         known = self.look_up(&decoded[index + 1..])?;
-                        batch = self.open_batch();
                         continue;
                     }
-                },
+                    reason
+                }
                 Ok(Event::Nothing(nothing)) => {
                     tracing::debug!(?nothing, partition = number, offset, "nothing to decide");
                     None
@@ -209,18 +211,27 @@ impl Service<'_> {
     }
 
     /// A truncation concerns all invoices, and nothing orders it against the messages of other partitions.
-    fn why_not_truncated(&self) -> Result<Option<String>> {
+    fn why_not_truncated(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        truncation: Truncation,
+    ) -> Result<Option<String>> {
         let topic = &self.args.topic;
         let metadata = self.consumer.fetch_metadata(Some(topic), ASK_TIMEOUT).map_err(|error| {
             Error::retry(format!("cannot ask for the partitions of {topic}")).because(error)
         })?;
         let partitions = metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
-        Ok((partitions != 1).then(|| {
-            format!(
+        if partitions != 1 {
+            return Ok(Some(format!(
                 "the source's table was truncated, which {partitions} partitions can't be told in order: its \
                  invoices stay decided; withdraw them by deleting them, see docs/migrate-source.md"
-            )
-        }))
+            )));
+        }
+        let number = message.partition();
+        let Some(partition) = self.partitions.get(&number) else { return Ok(None) };
+        let lsn = lsn_of(partition, &truncation.of(0), message.offset());
+        let is_unplaced = self.with_database(|_, client| is_unplaced(client, number, lsn))?;
+        Ok(is_unplaced.unwrap_or(false).then(|| UNPLACED_TRUNCATION.to_owned()))
     }
 
     /// Withdraws every invoice that the table had; false when nothing more of these messages may be decided.
