@@ -13,6 +13,7 @@ use super::origin::{self, Origin};
 use super::writer::Write;
 use super::{Both, tables::Tables};
 use crate::envelope::{self, Message as Said};
+use crate::events::Holes;
 use crate::feed::{Cursor, STEP_LAST, follow};
 use crate::metrics::Counter;
 use crate::store::Reader;
@@ -28,6 +29,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+const GAP: &str = "events are missing; see docs/migrate-source.md, then start once with --accept-new-topic and \
+    load again";
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 const BATCH_MAX: usize = 1000;
@@ -124,16 +127,24 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
     let consumer: Arc<BaseConsumer> = Arc::new(config.create().map_err(failed)?);
     let source = begin(args, both, &consumer, counts).await?;
     consumer.subscribe(&[&args.topic]).map_err(failed)?;
-    let id_column = &args.both.source.columns.invoice_id_column;
+    let mut follower = Follower {
+        consumer: consumer.clone(),
+        topic: args.topic.clone(),
+        id_column: args.both.source.columns.invoice_id_column.clone(),
+        positions: HashMap::new(),
+    };
     let mut reader = Reader::Postgres(Box::new(both.connection()));
     let mut connection = both.connection();
     let mut logged = Instant::now();
     while !is_stopping() {
-        let polled = {
-            let (consumer, id_column, counts) = (consumer.clone(), id_column.clone(), counts.clone());
-            tokio::task::spawn_blocking(move || poll(&consumer, &id_column, &counts)).await
-        };
-        let (mut changes, emptied) = polled.map_err(|_| Error::bug("reading from Kafka panicked"))?;
+        let counted = counts.clone();
+        let polled = tokio::task::spawn_blocking(move || {
+            let arrived = follower.poll(&counted);
+            (follower, arrived)
+        });
+        let (back, arrived) = polled.await.map_err(|_| Error::bug("reading from Kafka panicked"))?;
+        follower = back;
+        let Arrived { mut changes, emptied } = arrived?;
         if !changes.is_empty() {
             while let Err(error) = place_rows(&mut connection, &mut changes).await {
                 survive(error).await?;
@@ -267,8 +278,7 @@ fn look_at_topic(
         if !(low..=high).contains(&offset) && !accepts_gap {
             return Err(Error::config(format!(
                 "the group {group} has applied partition {} of {topic} up to offset {offset}, and the topic has \
-                 {low} to {high}: events are missing; see docs/migrate-source.md, then start once with \
-                 --accept-new-topic and load again",
+                 {low} to {high}: {GAP}",
                 element.partition()
             )));
         }
@@ -320,40 +330,82 @@ async fn read_again(both: &Both, source: &Origin, change: Change, counts: &Count
     }
 }
 
-/// The latest change of each invoice in what has arrived, and a truncation that came after them.
-fn poll(consumer: &BaseConsumer, id_column: &str, counts: &Counts) -> (HashMap<i64, Change>, Option<Change>) {
-    let mut changes: HashMap<i64, Change> = HashMap::new();
-    let mut patience = POLL;
-    while changes.len() < BATCH_MAX {
-        let message = match consumer.poll(patience) {
-            None => break,
-            Some(Ok(message)) => message,
-            Some(Err(error)) => {
-                tracing::warn!("Kafka does not answer: {error}");
-                std::thread::sleep(POLL);
-                break;
-            }
-        };
-        patience = Duration::ZERO;
-        counts.events.add(1);
-        match envelope::decode(message.payload(), id_column) {
-            Ok(Said::Emptied(change)) => return (changes, Some(change)),
-            Ok(Said::Rows(events)) => {
-                for event in events {
-                    let latest = changes.entry(event.id).or_insert(event.change);
-                    if event.change.lsn >= latest.lsn {
-                        *latest = event.change;
+/// What has arrived.
+#[derive(Default)]
+struct Arrived {
+    /// The latest change of each invoice.
+    changes: HashMap<i64, Change>,
+    /// A truncation that came after them.
+    emptied: Option<Change>,
+}
+
+/// Reads the topic.
+struct Follower {
+    consumer: Arc<BaseConsumer>,
+    topic: String,
+    id_column: String,
+    /// Offsets that are expected next, by partition.
+    positions: HashMap<i32, i64>,
+}
+
+impl Follower {
+    /// Takes what has arrived; blocks.
+    ///
+    /// # Errors
+    /// Configuration when events were removed before they were read.
+    fn poll(&mut self, counts: &Counts) -> Result<Arrived> {
+        let mut arrived = Arrived::default();
+        let changes = &mut arrived.changes;
+        let mut holes = Holes::default();
+        let mut patience = POLL;
+        while changes.len() < BATCH_MAX {
+            let message = match self.consumer.poll(patience) {
+                None => break,
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    tracing::warn!("Kafka does not answer: {error}");
+                    std::thread::sleep(POLL);
+                    break;
+                }
+            };
+            patience = Duration::ZERO;
+            counts.events.add(1);
+            holes.pass(&mut self.positions, &message);
+            match envelope::decode(message.payload(), &self.id_column) {
+                Ok(Said::Emptied(change)) => {
+                    arrived.emptied = Some(change);
+                    break;
+                }
+                Ok(Said::Rows(events)) => {
+                    for event in events {
+                        let latest = changes.entry(event.id).or_insert(event.change);
+                        if event.change.lsn >= latest.lsn {
+                            *latest = event.change;
+                        }
                     }
                 }
-            }
-            Err(reason) => {
-                counts.undecodable.add(1);
-                let (partition, offset) = (message.partition(), message.offset());
-                tracing::error!(partition, offset, "a message of {} is left out: {reason}", message.topic());
+                Err(reason) => {
+                    counts.undecodable.add(1);
+                    let (partition, offset) = (message.partition(), message.offset());
+                    tracing::error!(partition, offset, "a message of {} is left out: {reason}", self.topic);
+                }
             }
         }
+        self.refuse_gaps(&holes)?;
+        Ok(arrived)
     }
-    (changes, None)
+
+    fn refuse_gaps(&self, holes: &Holes) -> Result<()> {
+        loop {
+            match holes.removed(&self.consumer, &self.topic) {
+                Ok(None) => return Ok(()),
+                Ok(Some(what)) => return Err(Error::config(format!("{what}: {GAP}"))),
+                Err(error) => tracing::warn!("{error}"),
+            }
+            check_stop()?;
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
 }
 
 async fn apply(
