@@ -59,7 +59,7 @@ class Followers:
 
     def start_sink(self, *more: object) -> Task:
         """Start the sink."""
-        stream = ["--brokers", self.kafka.bootstrap, "--topic", TOPIC, "--group", self.source.name]
+        stream = ["--brokers", self.kafka.bootstrap, "--topic", TOPIC, "--group", f"{self.source.name}-sink"]
         flags = [*self.table, *stream]
         self.sink = start("invoice_api", "dynamodb", "sink", *flags, *more, env=self.env)
         return self.sink
@@ -86,7 +86,7 @@ class Followers:
                 PATIENCE_SECONDS, f"{amount} for invoice {number} in the API",
             )  # fmt: skip
         compared = self.dynamo("compare", "--settle-seconds", 30, check=False)
-        assert compared.exit_code == 0, compared.stdout
+        assert compared.exit_code == 0, compared.stdout + (self.sink.stderr_so_far() if self.sink else "")
 
 
 def amounts(decisions: Database) -> dict[int, Decimal]:
@@ -102,8 +102,8 @@ def invoices(source: Database) -> dict[int, Decimal]:
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """What is entered here is left when the test ends."""
+def stack(database: Database) -> Iterator[ExitStack]:
+    """What is entered here is left when the test ends, before its database is dropped."""
     with ExitStack() as entered:
         yield entered
 

@@ -268,6 +268,6 @@ def test_decision_tables_of_an_earlier_version_are_upgraded_in_place(
     assert effects(database) == before
     kafka.produce(topic, [(0, None, envelope("u", row(1), row(1001), 9_000, START_US))])
     assert consume(kafka, database, topic).result["decisions"] == 2
-    assert database.sql("select invoice_id, status, step from risk.current_decisions where step > 0") == [
-        (1001, "approve", 1)
+    assert database.sql("select invoice_id, op, step from risk.current_decisions where step > 0") == [
+        (1001, "u", 1)
     ]

@@ -216,12 +216,12 @@ async fn begin(
     };
     if topic.as_ref().is_some_and(|topic| topic.is_new) && !source.is_new {
         tracing::warn!("going on with another topic, from its beginning; load what it lacks");
-        skip_to(consumer, &args.topic, false)?;
+        skip_to(consumer, &args.topic, false).await?;
     }
     if source.is_new {
         tracing::warn!("going on with another source, from the topic's end: every item is read again");
         if topic.is_some() {
-            skip_to(consumer, &args.topic, true)?;
+            skip_to(consumer, &args.topic, true).await?;
         }
         // Below every change of the new source and above every change of the old one.
         while let Err(error) = read_again(both, &source, Change::of_row(0, 0), counts).await {
@@ -289,8 +289,21 @@ fn look_at_topic(
     Ok(Some(identity.as_text().to_owned()))
 }
 
-/// Commits the end, or the beginning, of every partition as the group's place.
-fn skip_to(consumer: &BaseConsumer, topic: &str, is_end: bool) -> Result<()> {
+/// Commits the end, or the beginning, of every partition as the group's place. A sink that was killed is a
+/// member of the group until its session ends, and nobody else can commit before.
+async fn skip_to(consumer: &Arc<BaseConsumer>, topic: &str, is_end: bool) -> Result<()> {
+    loop {
+        let (consumer, topic) = (consumer.clone(), topic.to_owned());
+        let committed = tokio::task::spawn_blocking(move || commit_place(&consumer, &topic, is_end)).await;
+        match committed.map_err(|_| Error::bug("committing in Kafka panicked"))? {
+            Ok(()) => return Ok(()),
+            Err(error) => survive(error).await?,
+        }
+        check_stop()?;
+    }
+}
+
+fn commit_place(consumer: &BaseConsumer, topic: &str, is_end: bool) -> Result<()> {
     let failed = |error| Error::retry("Kafka does not answer").because(error);
     let metadata = consumer.fetch_metadata(Some(topic), KAFKA_TIMEOUT).map_err(failed)?;
     let mut list = TopicPartitionList::new();
