@@ -1,6 +1,7 @@
 """Worst days through the connector as shipped: the consumer, the API's caches and DynamoDB all end right."""
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -220,7 +221,8 @@ def test_a_planned_move_to_another_cluster(
     consume(kafka, database, TOPIC)
     followers.is_right({5: Decimal("0.05"), 25: Decimal("0.25")})
     # Nothing is written any more, all is read.
-    followers.kill_sink()
+    followers.sink.send_signal(signal.SIGTERM)
+    assert followers.sink.finish(20).exit_code == 0
     connect.call("PUT", "stop")
     connect.call("DELETE", "offsets")
     stack.enter_context(successor(old, source))
