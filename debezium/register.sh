@@ -46,6 +46,9 @@ while true; do
     esac
 done
 
+# A connector that was stopped, as for a move to another cluster, goes on.
+curl --silent --max-time 30 --request PUT "$CONNECT_URL/connectors/$CONNECTOR/resume" || true
+
 while true; do
     status=$(curl --silent --max-time 5 "$CONNECT_URL/connectors/$CONNECTOR/status" || true)
     case "$status" in

@@ -5,12 +5,13 @@ import json
 import os
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
@@ -118,6 +119,12 @@ class Kafka(Server):
         admin = self.admin
         admin.delete_topics([name])[name].result(30)
 
+    def remove_messages(self, topic: str, before: int) -> None:
+        """Remove the first messages of a topic with one partition, as retention does."""
+        admin = self.admin
+        place = TopicPartition(topic, 0, before)
+        admin.delete_records([place])[place].result(30)
+
     def configure_topic(self, name: str, **config: str) -> None:
         """Replace the settings of a topic."""
         resource = ConfigResource("TOPIC", name)
@@ -218,6 +225,26 @@ class Connect(Server):
         """Run the project's own script."""
         environment = {"PATH": os.environ["PATH"], "CONNECT_URL": self.url, "TIMEOUT": "60", **more}
         return subprocess.run([DEBEZIUM / "register.sh"], env=environment, capture_output=True, text=True)
+
+    def configure(self, more: dict[str, str]) -> None:
+        """Give the connector settings beside the shipped ones."""
+        config = json.loads((DEBEZIUM / "connector.json").read_text()) | more
+        self.call("PUT", "config", json.dumps(config).encode())
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> None:
+        """Ask something of the connector: PUT stop, PUT resume, DELETE offsets."""
+        headers = {"Content-Type": "application/json"}
+        request = Request(f"{self.url}/connectors/invoices/{path}", body, headers, method=method)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urlopen(request, timeout=30).close()
+                return
+            except HTTPError as error:
+                # Offsets can be removed when the tasks have ended.
+                if time.monotonic() > deadline:
+                    raise RuntimeError(error.read().decode()) from error
+                time.sleep(0.2)
 
     def status(self) -> dict[str, Any]:
         """Return what Connect says of the connector."""

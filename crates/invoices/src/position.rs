@@ -5,6 +5,8 @@
 //! an epoch, and a stored position carries the epoch first, so that whatever the new log says is newer
 //! than whatever the old one said: docs/decisions/0065.
 
+use crate::{Error, Result};
+
 /// Bits of the position below the epoch: 16 PiB of write-ahead log, or as many messages.
 const BITS: u32 = 54;
 /// Positions from here on belong to no log that can be.
@@ -15,6 +17,20 @@ pub const EPOCH_MAX: u32 = 127;
 /// The position as it is stored and compared.
 pub fn stored(epoch: u32, position: u64) -> u64 {
     u64::from(epoch) << BITS | (position & (POSITION_LIMIT - 1))
+}
+
+/// The epoch of a log that takes the place of another one.
+///
+/// # Errors
+/// Configuration when there is none left.
+pub fn next_epoch(epoch: u32) -> Result<u32> {
+    if epoch < EPOCH_MAX {
+        return Ok(epoch + 1);
+    }
+    Err(Error::config(format!(
+        "topic or source were replaced {EPOCH_MAX} times, more than positions can tell apart; begin with empty \
+         decision tables, and with new tables in DynamoDB"
+    )))
 }
 
 /// The position in its own log.
@@ -41,5 +57,12 @@ mod tests {
     #[test]
     fn positions_of_the_first_log_are_stored_as_they_are() {
         assert_eq!(stored(0, 4711), 4711);
+    }
+
+    #[test]
+    fn epochs_end_with_a_sentence() {
+        assert_eq!(next_epoch(0).ok(), Some(1));
+        assert_eq!(next_epoch(EPOCH_MAX - 1).ok(), Some(EPOCH_MAX));
+        assert!(next_epoch(EPOCH_MAX).is_err_and(|error| error.to_string().contains("127 times")));
     }
 }

@@ -189,6 +189,7 @@ impl Events {
     /// What has arrived, at most a batch; waits for the first message only.
     fn poll(&self, consumer: &BaseConsumer, positions: &mut HashMap<i32, i64>) -> Result<Vec<(i64, Change)>> {
         let mut changes = Vec::new();
+        let mut holes = Holes::default();
         let mut patience = POLL;
         while changes.len() < BATCH_MAX {
             let message = match consumer.poll(patience) {
@@ -197,7 +198,7 @@ impl Events {
                 Some(Err(error)) => return Err(Error::retry("Kafka does not answer").because(error)),
             };
             patience = Duration::ZERO;
-            positions.insert(message.partition(), message.offset() + 1);
+            holes.pass(positions, &message);
             self.metrics.events.add(1);
             match envelope::decode(message.payload(), &self.id_column) {
                 Ok(Said::Emptied(change)) => {
@@ -220,6 +221,47 @@ impl Events {
                 }
             }
         }
-        Ok(changes)
+        match holes.removed(consumer, &self.topic)? {
+            // What was missed is not known: followed anew, with empty caches.
+            Some(what) => Err(Error::retry(what)),
+            None => Ok(changes),
+        }
+    }
+}
+
+/// Offsets that were expected and did not come, by partition. Transaction markers leave some; when the
+/// log begins behind one, messages were removed before they were read.
+#[derive(Default)]
+pub struct Holes {
+    first: HashMap<i32, i64>,
+}
+
+impl Holes {
+    /// Takes note of a message that has come.
+    pub fn pass<M: Message>(&mut self, positions: &mut HashMap<i32, i64>, message: &M) {
+        let (partition, offset) = (message.partition(), message.offset());
+        let expected = positions.insert(partition, offset + 1).unwrap_or(offset);
+        if expected < offset {
+            self.first.entry(partition).or_insert(expected);
+        }
+    }
+
+    /// Asks the brokers whether a hole is a gap, and says which.
+    ///
+    /// # Errors
+    /// Retry when Kafka doesn't answer.
+    pub fn removed(&self, consumer: &BaseConsumer, topic: &str) -> Result<Option<String>> {
+        for (partition, expected) in &self.first {
+            let (first, _) = consumer
+                .fetch_watermarks(topic, *partition, METADATA_TIMEOUT)
+                .map_err(|error| Error::retry("Kafka does not answer").because(error))?;
+            if first > *expected {
+                return Ok(Some(format!(
+                    "{topic} has removed messages of partition {partition} from offset {expected} on before they \
+                     were read"
+                )));
+            }
+        }
+        Ok(None)
     }
 }

@@ -45,6 +45,7 @@ use freshener::Freshener;
 use http::State;
 use invoices::lake::Lake;
 use invoices::money::{MAX_PRECISION, MoneyType};
+use invoices::position;
 use invoices::source::{Source, SourceUrl};
 use invoices::task::Task;
 use invoices::{Error, Kind, Result};
@@ -64,6 +65,7 @@ use store::dynamodb::Items;
 use store::postgres::{Connection, Plan};
 use tokens::Tokens;
 use tokio::sync::Mutex;
+use version::Change;
 
 /// Connections for lists and names.
 const LIST_CONNECTIONS: usize = 2;
@@ -162,7 +164,8 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
             source_is_up: AtomicBool::new(true),
             args: args.clone(),
         });
-        tokio::spawn(watch(state.clone(), source.reader(), freshener, source.plan()));
+        let identity = Identity { plan: source.plan(), epoch: source.is_dynamodb().then_some(epoch) };
+        tokio::spawn(watch(state.clone(), source.reader(), freshener, identity));
         tracing::info!("listening on http://{address}");
         http::serve::serve(listener, http::router(state)).await
     });
@@ -222,7 +225,11 @@ impl OpenSource {
 
     /// Entries of different stores have versions that can't be compared.
     fn key_prefix(&self) -> &'static str {
-        if matches!(self, Self::Dynamodb { .. }) { "dynamodb-" } else { "" }
+        if self.is_dynamodb() { "dynamodb-" } else { "" }
+    }
+
+    fn is_dynamodb(&self) -> bool {
+        matches!(self, Self::Dynamodb { .. })
     }
 
     /// Where the invoices are read, when that is Postgres.
@@ -244,14 +251,32 @@ impl OpenSource {
     }
 }
 
+/// What tells one source from another that has taken its place.
+struct Identity {
+    /// Where the source is Postgres.
+    plan: Option<Arc<Plan>>,
+    /// Of the source whose changes are in DynamoDB.
+    epoch: Option<Arc<AtomicU32>>,
+}
+
+impl Identity {
+    /// None while it isn't known.
+    fn now(&self) -> Option<String> {
+        let epoch = || self.epoch.as_ref().map(|_| format!("epoch {}", self.epoch()));
+        self.plan.as_ref().and_then(|plan| plan.cluster()).filter(|now| !now.is_empty()).or_else(epoch)
+    }
+
+    fn epoch(&self) -> u32 {
+        self.epoch.as_ref().map_or(0, |epoch| epoch.load(Ordering::Relaxed))
+    }
+}
+
 /// Looks at the source and at the token file now and then.
-async fn watch(state: Arc<State>, mut reader: Reader, freshener: Arc<Freshener>, plan: Option<Arc<Plan>>) {
+async fn watch(state: Arc<State>, mut reader: Reader, freshener: Arc<Freshener>, identity: Identity) {
     let mut read_at = modified(&state.args.tokens);
-    let mut cluster = None;
+    let mut known = Known::default();
     loop {
-        if let Some(plan) = &plan {
-            watch_cluster(plan, &state, &freshener, &mut cluster).await;
-        }
+        watch_identity(&identity, &state, &freshener, &mut known).await;
         tokio::time::sleep(WATCH_EVERY).await;
         // Redis may have come back, by itself or old, and lack what was announced meanwhile.
         if let Some(redis) = &state.redis {
@@ -295,22 +320,32 @@ async fn watch_epoch(items: &Items, epoch: Arc<AtomicU32>) {
     });
 }
 
+/// To which source the caches belong.
+#[derive(Default)]
+struct Known {
+    source: Option<String>,
+    /// Redis says so too, or there is none.
+    is_noted: bool,
+}
+
 /// Another cluster under the source's address counts positions and transactions anew: the caches begin
-/// empty. `known` is the cluster that they belong to.
-async fn watch_cluster(plan: &Plan, state: &State, freshener: &Freshener, known: &mut Option<String>) {
-    let Some(now) = plan.cluster().filter(|now| !now.is_empty() && known.as_ref() != Some(now)) else {
-        return;
-    };
-    if let Some(before) = known.as_ref() {
-        tracing::warn!(before, now, "the source is another cluster or timeline; the caches begin empty");
-        freshener.forget_all(None);
+/// empty.
+async fn watch_identity(identity: &Identity, state: &State, freshener: &Freshener, known: &mut Known) {
+    let Some(now) = identity.now() else { return };
+    if known.source.as_ref() != Some(&now) {
+        if let Some(before) = &known.source {
+            tracing::warn!(before, now, "the source is another cluster or timeline; the caches begin empty");
+            // In place of a truncation of the old source, which the new one's snapshots would never see. Items
+            // of DynamoDB are kept when they have been read in the new source.
+            freshener.forget_all(Some(Change::of_row(position::stored(identity.epoch(), 0), 0)));
+        }
+        *known = Known { source: Some(now.clone()), is_noted: false };
     }
-    let is_noted = match &state.redis {
-        Some(redis) => redis.note_cluster(&now).await,
-        None => true,
-    };
-    if is_noted {
-        *known = Some(now);
+    if !known.is_noted {
+        known.is_noted = match &state.redis {
+            Some(redis) => redis.note_source(&now).await,
+            None => true,
+        };
     }
 }
 

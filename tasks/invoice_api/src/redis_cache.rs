@@ -259,23 +259,23 @@ impl RedisCache {
         self.needs_clearing.store(true, Ordering::Release);
     }
 
-    /// Whose entries these are: those of another cluster are removed before anything is believed. False
+    /// Whose entries these are: those of another source are removed before anything is believed. False
     /// while Redis can't be asked.
-    pub async fn note_cluster(&self, cluster: &str) -> bool {
+    pub async fn note_source(&self, source: &str) -> bool {
         self.is_strange.store(true, Ordering::Release);
         let key = format!("{}invoice-source", self.prefix);
         let mut pipe = redis::pipe();
         pipe.cmd("GET").arg(&key);
         let Ok(mut found) = self.run::<Vec<Option<String>>>(&pipe).await else { return false };
         let noted = found.pop().flatten();
-        if noted.as_deref() != Some(cluster) {
+        if noted.as_deref() != Some(source) {
             // Unknown entries are removed too; in an empty Redis that costs nothing.
             self.demand_clearing();
             if !self.clear().await {
                 return false;
             }
             let mut pipe = redis::pipe();
-            pipe.cmd("SET").arg(&key).arg(cluster).ignore();
+            pipe.cmd("SET").arg(&key).arg(source).ignore();
             if self.run::<()>(&pipe).await.is_err() {
                 return false;
             }

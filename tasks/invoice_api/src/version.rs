@@ -171,8 +171,12 @@ impl Version {
         }
         let read = Self::of_read(snapshot);
         let announced = |of: fn(&Change) -> u64| self.waits_for.iter().map(of).max().unwrap_or(0);
+        // A row of the connector's snapshot has the snapshot's position, and transactions that were open then
+        // lie below it: what is known of it says nothing of them. An item's position says all.
+        let is_by_position = snapshot.applied.is_some();
+        let placed = self.waits_for.iter().filter(|change| change.xid != 0 || is_by_position);
         Some(Self {
-            lsn: self.lsn.max(read.lsn).max(announced(|change| change.lsn)),
+            lsn: self.lsn.max(read.lsn).max(placed.map(|change| change.lsn).max().unwrap_or(0)),
             decided: self.decided.max(read.decided).max(announced(|change| change.decided)),
             ..read
         })
@@ -225,7 +229,18 @@ mod tests {
         let waiting = cached.announced(change(100, 0)).unwrap();
         assert!(!waiting.is_current());
         let fresh = waiting.after_read(&Snapshot::parse("61:61:").unwrap()).unwrap();
-        assert!(fresh.is_current() && fresh.announced(change(100, 0)).is_none());
+        assert!(fresh.is_current());
+    }
+
+    #[test]
+    fn a_row_of_the_connectors_snapshot_hides_no_transaction_that_was_open_then() {
+        let read = Snapshot::parse("50:60:50").unwrap();
+        let waiting = Version::of_read(&read).announced(change(100, 0)).unwrap();
+        let fresh = waiting.after_read(&read).unwrap();
+        // Transaction 50 wrote at 90 and commits only now.
+        let announced = fresh.announced(change(90, 50)).unwrap();
+        assert!(fresh.is_current() && !announced.is_current());
+        assert_eq!(announced.after_read(&read), None);
     }
 
     #[test]

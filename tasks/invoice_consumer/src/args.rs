@@ -117,7 +117,8 @@ pub struct DecodingArgs {
     #[arg(long, env = "DECIMAL_MODE", value_enum, default_value_t = DecimalMode::String)]
     pub decimal_mode: DecimalMode,
 
-    /// Unit of dates that are numbers without a schema; a schema says it itself
+    /// Unit of dates that are numbers without a schema; a schema says it itself, and texts, as the shipped
+    /// connector sends them, have none
     #[arg(long, env = "DATE_UNIT", value_enum, default_value_t = DateUnit::Us)]
     pub date_unit: DateUnit,
 }

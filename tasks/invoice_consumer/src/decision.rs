@@ -90,6 +90,8 @@ pub struct Known {
     pub issue_date_us: i64,
     pub lsn: u64,
     pub status: Status,
+    /// The position is not the change's own but a snapshot's, or right behind one: later changes may lie below.
+    pub is_loose: bool,
 }
 
 /// One decision. Everything but the times of receipt and decision follows from the log.
@@ -115,7 +117,15 @@ impl Decision {
     /// What is known of the invoice from now on.
     pub fn known(&self) -> Known {
         let filed = Invoice { issue_date_us: self.filed_us, ..self.invoice };
-        Known { filed, issue_date_us: self.invoice.issue_date_us, lsn: self.lsn, status: self.status }
+        // Positions of a log are eight bytes apart at least.
+        let is_behind = self.previous.is_some_and(|previous| previous.lsn + 1 == self.lsn);
+        Known {
+            filed,
+            issue_date_us: self.invoice.issue_date_us,
+            lsn: self.lsn,
+            status: self.status,
+            is_loose: self.op == Op::Read || is_behind,
+        }
     }
 
     /// The change of status to tell about. A new invoice counts as approved before, so that only

@@ -19,6 +19,9 @@ pub enum Outcome {
     /// The change lies before what is known of the invoice: a repetition, or another log. [`agrees`] says
     /// which.
     Earlier,
+    /// A row of an incremental snapshot that says something else than what is known: without a position of
+    /// its own nothing says which of the two is newer.
+    Unplaced,
 }
 
 /// The state of one partition with the position of its last change.
@@ -39,9 +42,14 @@ impl Engine {
         score: impl FnOnce(&Features) -> i64,
     ) -> Outcome {
         if let Some(known) = known.filter(|known| is_repeated(change, lsn, known)) {
-            // Rows of an incremental snapshot lie where the connector was, not where they were written.
-            let is_placed = change.lsn.is_some() && !change.is_incremental;
-            return if lsn < known.lsn && is_placed { Outcome::Earlier } else { Outcome::Duplicate };
+            // Rows of an incremental snapshot lie where the connector was, if they say where, not where they
+            // were written.
+            return match change.is_incremental {
+                true if agrees(change, lsn, Some(known)) => Outcome::Duplicate,
+                true => Outcome::Unplaced,
+                false if lsn < known.lsn && change.lsn.is_some() => Outcome::Earlier,
+                false => Outcome::Duplicate,
+            };
         }
         let live = known.filter(|known| known.status != Status::Withdrawn);
         if change.op.withdraws() {
@@ -110,11 +118,31 @@ impl Engine {
 /// A withdrawal is no judgement.
 const NO_FEATURES: Features = [0; FEATURE_COUNT];
 
+/// Why a row of an incremental snapshot that differs from what is known can't be decided.
+pub const UNPLACED: &str = "it is a row of an incremental snapshot, which has no position, and differs from what is \
+    known; let the connector send a blocking snapshot instead (docs/lost-slot.md)";
+
+/// Why a truncation can't be decided that lies before what is known, and that was not decided before.
+pub const UNPLACED_TRUNCATION: &str = "the table was truncated at a position before what is known: it is repeated, or \
+    another source's; if its invoices are gone withdraw them by deleting them (docs/migrate-source.md)";
+
 /// Whether an earlier change is a repetition: what the connector sends again after a crash says what was
-/// decided as of its position. A change that contradicts it comes from a log that began anew, because a
-/// row lock lets one writer at a time, so that positions of one row rise. `as_of` is the latest decision
-/// on the invoice at the change's position or below.
-pub fn agrees(change: &Change, lsn: u64, as_of: Option<&Known>) -> bool {
+/// decided as of its position, and what says the same as the latest decision contradicts nothing. Any other
+/// change comes from a log that began anew, because a row lock lets one writer at a time, so that positions
+/// of one row rise; [`behind_snapshot`] is the exception. `as_of` is the latest decision on the invoice at
+/// the change's position or below.
+pub fn is_repetition(change: &Change, lsn: u64, as_of: Option<&Known>, latest: Option<&Known>) -> bool {
+    agrees(change, lsn, as_of) || agrees(change, lsn, latest)
+}
+
+/// Where a change is placed that contradicts a row of a snapshot from below: right behind that row. The
+/// row has the snapshot's position, and a transaction that was open while it was read wrote below it and
+/// committed later.
+pub fn behind_snapshot(change: &Change, latest: &Known) -> Option<u64> {
+    (latest.is_loose && change.op != Op::Read).then(|| latest.lsn + 1)
+}
+
+fn agrees(change: &Change, lsn: u64, as_of: Option<&Known>) -> bool {
     let Some(known) = as_of else { return false };
     if known.lsn == lsn {
         return true;
@@ -212,7 +240,9 @@ mod tests {
         assert_eq!(desk.see(&created, 10), Outcome::Duplicate);
         desk.decided(&change(Op::Update, 7, 600, 2), 20);
         assert_eq!(desk.see(&created, 10), Outcome::Earlier);
-        assert_eq!(desk.see(&Change { is_incremental: true, ..created }, 10), Outcome::Duplicate);
+        assert_eq!(desk.see(&Change { is_incremental: true, ..created }, 10), Outcome::Unplaced);
+        let same = change(Op::Read, 7, 600, 2);
+        assert_eq!(desk.see(&Change { is_incremental: true, ..same }, 10), Outcome::Duplicate);
         assert_eq!(desk.see(&Change { lsn: None, ..created }, 10), Outcome::Duplicate);
         assert_eq!(desk.see(&change(Op::Update, 7, 600, 2), 20), Outcome::Duplicate);
         desk.decided(&change(Op::Delete, 7, 0, 2), 30);
@@ -291,6 +321,26 @@ mod tests {
         let read = desk.decided(&change(Op::Read, 7, 500, 1), 10);
         assert_eq!((read.status, read.status_change()), (Status::Block, None));
         assert_eq!(desk.see(&change(Op::Read, 7, 500, 1), 99), Outcome::Duplicate);
+    }
+
+    #[test]
+    fn a_transaction_that_was_open_during_a_snapshot_comes_behind_its_row() {
+        let mut desk = Desk::new();
+        let read = desk.decided(&change(Op::Read, 7, 500, 2), 100).known();
+        let update = change(Op::Update, 7, 600, 2);
+        assert_eq!(desk.see(&update, 80), Outcome::Earlier);
+        assert!(!is_repetition(&update, 80, None, Some(&read)));
+        assert_eq!(behind_snapshot(&update, &read), Some(101));
+        let updated = desk.decided(&update, 101).known();
+        // The transaction's next change of the row, and the first one once more.
+        let deletion = change(Op::Delete, 7, 0, 2);
+        assert_eq!(desk.see(&deletion, 90), Outcome::Earlier);
+        assert_eq!(behind_snapshot(&deletion, &updated), Some(102));
+        assert!(is_repetition(&update, 80, None, Some(&updated)));
+        // Another snapshot's row is no such change, and behind a change of its own position there is none.
+        assert_eq!(behind_snapshot(&change(Op::Read, 7, 600, 2), &updated), None);
+        let later = desk.decided(&change(Op::Update, 7, 700, 2), 200).known();
+        assert_eq!(behind_snapshot(&update, &later), None);
     }
 
     #[test]

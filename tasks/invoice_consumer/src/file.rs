@@ -5,7 +5,9 @@ use crate::args::Args;
 use crate::change::{Change, Event, Truncation};
 use crate::decision::Decision;
 use crate::decode::Decoder;
-use crate::engine::{Engine, Outcome, agrees, renamed};
+use crate::engine::{
+    Engine, Outcome, UNPLACED, UNPLACED_TRUNCATION, behind_snapshot, is_repetition, renamed,
+};
 use crate::explain;
 use crate::memory::Memory;
 use crate::model::Version;
@@ -16,6 +18,7 @@ use invoices::position;
 use invoices::task::Task;
 use invoices::{Error, Result};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;
@@ -47,6 +50,8 @@ struct Desk<'a> {
     counts: Counts,
     /// Logs that the events came from before this one.
     epoch: u32,
+    /// Positions of truncations.
+    truncations: HashSet<u64>,
     explained: Option<Box<Decision>>,
     output: BufWriter<StdoutLock<'static>>,
     /// Somebody reads what is printed.
@@ -68,6 +73,7 @@ pub fn run(args: &Args, path: &Path, task: &Task) -> Result<Value> {
         memory: Memory::default(),
         counts: Counts::default(),
         epoch: 0,
+        truncations: HashSet::new(),
         explained: None,
         output: BufWriter::new(std::io::stdout().lock()),
         is_read: true,
@@ -115,20 +121,15 @@ impl Desk<'_> {
         let old = change.renamed_from.and_then(|id| self.memory.latest(id)).copied();
         for part in change.parts() {
             let part = renamed(part, old.as_ref());
-            let mut outcome = self.outcome(&part, offset);
+            let mut outcome = self.outcome(&part, self.place(&part, offset));
             if outcome == Outcome::Earlier {
-                let lsn = self.place(&part, offset);
-                if agrees(&part, lsn, self.memory.as_of(part.invoice_id, lsn)) {
-                    outcome = Outcome::Duplicate;
-                } else {
-                    self.begin_anew(&part, lsn)?;
-                    outcome = self.outcome(&part, offset);
-                }
+                outcome = self.settle(&part, offset)?;
             }
             match outcome {
                 Outcome::Decided(decision) => self.take(decision)?,
                 Outcome::Duplicate | Outcome::Earlier => self.counts.duplicates += 1,
                 Outcome::Unchanged => self.counts.unchanged += 1,
+                Outcome::Unplaced => dead_letter(&mut self.counts, UNPLACED),
                 Outcome::Incomplete(column) => {
                     let reason = format!("the {column} is missing and not known from before");
                     dead_letter(&mut self.counts, &reason);
@@ -142,8 +143,21 @@ impl Desk<'_> {
         change.lsn.map_or(offset, |lsn| position::stored(self.epoch, lsn))
     }
 
-    fn outcome(&mut self, change: &Change, offset: u64) -> Outcome {
-        let lsn = self.place(change, offset);
+    /// What a change is that lies before what is known of its invoice.
+    fn settle(&mut self, change: &Change, offset: u64) -> Result<Outcome> {
+        let (id, lsn) = (change.invoice_id, self.place(change, offset));
+        let latest = self.memory.latest(id);
+        if is_repetition(change, lsn, self.memory.as_of(id, lsn), latest) {
+            return Ok(Outcome::Duplicate);
+        }
+        if let Some(behind) = latest.and_then(|latest| behind_snapshot(change, latest)) {
+            return Ok(self.outcome(change, behind));
+        }
+        self.begin_anew(change, lsn)?;
+        Ok(self.outcome(change, self.place(change, offset)))
+    }
+
+    fn outcome(&mut self, change: &Change, lsn: u64) -> Outcome {
         let known = self.memory.latest(change.invoice_id);
         let rules = self.rules.active();
         self.engine.decide(change, lsn, known, &rules, |exact| self.model.score(exact))
@@ -165,7 +179,13 @@ impl Desk<'_> {
 
     /// Withdraws every invoice that was there, in the order of their ids.
     fn truncate(&mut self, truncation: Truncation, offset: u64) -> Result<()> {
-        let mut ids: Vec<i64> = self.memory.live().collect();
+        let lsn = self.place(&truncation.of(0), offset);
+        let (mut ids, later): (Vec<i64>, Vec<i64>) =
+            self.memory.live().partition(|id| self.memory.latest(*id).is_some_and(|known| known.lsn < lsn));
+        if self.truncations.insert(lsn) && !later.is_empty() {
+            dead_letter(&mut self.counts, UNPLACED_TRUNCATION);
+            return Ok(());
+        }
         ids.sort_unstable();
         for invoice_id in ids {
             self.decide(&truncation.of(invoice_id), offset)?;

@@ -55,7 +55,7 @@ mod tests {
     fn known(lsn: u64, status: Status) -> Known {
         let filed =
             Invoice { invoice_id: 7, issue_date_us: 0, issuer_id: None, receiver_id: None, amount: 1 };
-        Known { filed, issue_date_us: 0, lsn, status }
+        Known { filed, issue_date_us: 0, lsn, status, is_loose: false }
     }
 
     #[test]

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn kernels_of_particular_processors_are_switched_off() {
-        use tract_linalg::isa::{Arch, Isa, native};
+        use tract_onnx::prelude::tract_linalg::isa::{Arch, Isa, native};
         model("Sigmoid", "amount, late").unwrap();
         let others = Isa::ALL.into_iter().filter(|isa| *isa != Isa::X86_64 && isa.arch() == Arch::X86_64);
         assert_eq!(others.filter(|isa| native().has(*isa)).collect::<Vec<_>>(), []);

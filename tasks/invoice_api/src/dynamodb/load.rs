@@ -60,8 +60,11 @@ async fn load(args: &LoadArgs, both: &Both) -> Result<Value> {
     }))
 }
 
-/// A position below every change that a snapshot taken now would lack.
-async fn floor(connection: &mut Connection, patience: Duration) -> Result<u64> {
+/// A position below every change that a snapshot taken afterwards would lack.
+///
+/// # Errors
+/// Retry when a transaction does not end in time, or when the source doesn't answer.
+pub async fn floor(connection: &mut Connection, patience: Duration) -> Result<u64> {
     let started = Instant::now();
     // In this order: whoever has written below the position got its transaction id before ours.
     let noted = connection.transaction_after_position().await?;

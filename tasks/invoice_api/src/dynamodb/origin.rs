@@ -20,8 +20,10 @@ struct Kept {
 }
 
 /// What came of comparing with what is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
+    name: &'static str,
+    identity: String,
     pub epoch: u32,
     /// It is another one than before, and somebody has accepted it.
     pub is_new: bool,
@@ -29,8 +31,23 @@ pub struct Origin {
 
 impl Origin {
     /// A position of a change as it is stored.
-    pub fn stored(self, lsn: u64) -> u64 {
+    pub fn stored(&self, lsn: u64) -> u64 {
         position::stored(self.epoch, lsn)
+    }
+
+    /// Keeps it as the one that the tables belong to. Of a new one this comes last, when the tables have
+    /// what it asks for.
+    ///
+    /// # Errors
+    /// As the client's calls.
+    pub async fn keep(&self, both: &Both) -> Result<()> {
+        let item = json!({
+            "name": text(self.name),
+            "identity": text(&self.identity),
+            "epoch": number(i64::from(self.epoch)),
+        });
+        let put = json!({ "TableName": both.writer.tables.positions, "Item": item });
+        both.writer.client.call("PutItem", &put).await.map(drop)
     }
 }
 
@@ -64,21 +81,24 @@ pub async fn of_topic(both: &Both, identity: &str, accepts_new: bool) -> Result<
 }
 
 /// None when it is another one and not accepted. What isn't known is taken for the same.
-async fn compare(both: &Both, name: &str, identity: &str, accepts_new: bool) -> Result<Option<Origin>> {
+async fn compare(
+    both: &Both,
+    name: &'static str,
+    identity: &str,
+    accepts_new: bool,
+) -> Result<Option<Origin>> {
     let kept = read(&both.writer.client, &both.writer.tables, name).await?;
     let is_known = kept.identity.as_deref().is_some_and(|kept| !kept.is_empty()) && !identity.is_empty();
     let is_new = is_known && kept.identity.as_deref() != Some(identity);
     if is_new && !accepts_new {
         return Ok(None);
     }
-    let epoch = kept.epoch + u32::from(is_new);
-    if is_new || kept.identity.is_none() {
-        let item =
-            json!({ "name": text(name), "identity": text(identity), "epoch": number(i64::from(epoch)) });
-        let put = json!({ "TableName": both.writer.tables.positions, "Item": item });
-        both.writer.client.call("PutItem", &put).await?;
+    let epoch = if is_new { position::next_epoch(kept.epoch)? } else { kept.epoch };
+    let origin = Origin { name, identity: identity.to_owned(), epoch, is_new };
+    if !is_known && (kept.identity.is_none() || !identity.is_empty()) {
+        origin.keep(both).await?;
     }
-    Ok(Some(Origin { epoch, is_new }))
+    Ok(Some(origin))
 }
 
 /// The epoch of the source whose changes are in the tables.

@@ -7,11 +7,13 @@
 use super::args::SinkArgs;
 use super::client::Client;
 use super::item::{number, read_number};
+use super::load::floor;
 use super::names;
 use super::origin::{self, Origin};
 use super::writer::Write;
 use super::{Both, tables::Tables};
 use crate::envelope::{self, Message as Said};
+use crate::events::Holes;
 use crate::feed::{Cursor, STEP_LAST, follow};
 use crate::metrics::Counter;
 use crate::store::Reader;
@@ -27,6 +29,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+const GAP: &str = "events are missing; see docs/migrate-source.md, then start once with --accept-new-topic and \
+    load again";
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 const BATCH_MAX: usize = 1000;
@@ -35,6 +39,8 @@ const READ_MAX: usize = 200;
 /// Pause before a read that missed its change is done again, and how often.
 const LATE_PAUSE: Duration = Duration::from_millis(5);
 const LATE_ATTEMPTS: usize = 400;
+/// Longest wait for transactions that may have been open while the connector's snapshot read its rows.
+const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 /// Pause after a failure of a service.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
@@ -121,17 +127,32 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
     let consumer: Arc<BaseConsumer> = Arc::new(config.create().map_err(failed)?);
     let source = begin(args, both, &consumer, counts).await?;
     consumer.subscribe(&[&args.topic]).map_err(failed)?;
-    let id_column = &args.both.source.columns.invoice_id_column;
+    let mut follower = Follower {
+        consumer: consumer.clone(),
+        topic: args.topic.clone(),
+        id_column: args.both.source.columns.invoice_id_column.clone(),
+        positions: HashMap::new(),
+    };
     let mut reader = Reader::Postgres(Box::new(both.connection()));
+    let mut connection = both.connection();
     let mut logged = Instant::now();
     while !is_stopping() {
-        let polled = {
-            let (consumer, id_column, counts) = (consumer.clone(), id_column.clone(), counts.clone());
-            tokio::task::spawn_blocking(move || poll(&consumer, &id_column, &counts)).await
-        };
-        let (changes, emptied) = polled.map_err(|_| Error::bug("reading from Kafka panicked"))?;
+        let counted = counts.clone();
+        let polled = tokio::task::spawn_blocking(move || {
+            let arrived = follower.poll(&counted);
+            (follower, arrived)
+        });
+        let (back, arrived) = polled.await.map_err(|_| Error::bug("reading from Kafka panicked"))?;
+        follower = back;
+        let Arrived { mut changes, emptied } = arrived?;
         if !changes.is_empty() {
-            while let Err(error) = apply(&mut reader, both, source, &changes, counts).await {
+            while let Err(error) = place_rows(&mut connection, &mut changes).await {
+                survive(error).await?;
+                if is_stopping() {
+                    return Ok(());
+                }
+            }
+            while let Err(error) = apply(&mut reader, both, &source, &changes, counts).await {
                 survive(error).await?;
                 if is_stopping() {
                     return Ok(());
@@ -140,7 +161,7 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
         }
         if let Some(change) = emptied {
             tracing::warn!("the source's table was truncated; every item is read again");
-            while let Err(error) = read_again(both, source, change, counts).await {
+            while let Err(error) = read_again(both, &source, change, counts).await {
                 survive(error).await?;
                 if is_stopping() {
                     return Ok(());
@@ -183,30 +204,51 @@ async fn begin(
         };
         let compared = match found {
             // A topic that is not there yet has no events to miss.
-            Ok(None) => return Ok(source),
+            Ok(None) => break None,
             Ok(Some(identity)) => origin::of_topic(both, &identity, args.accept_new_topic).await,
             Err(error) => Err(error),
         };
         match compared {
-            Ok(topic) => break topic,
+            Ok(topic) => break Some(topic),
             Err(error) => survive(error).await?,
         }
         check_stop()?;
     };
-    if topic.is_new && !source.is_new {
+    if topic.as_ref().is_some_and(|topic| topic.is_new) && !source.is_new {
         tracing::warn!("going on with another topic, from its beginning; load what it lacks");
-        skip_to(consumer, &args.topic, false)?;
+        skip_to(consumer, &args.topic, false).await?;
     }
     if source.is_new {
         tracing::warn!("going on with another source, from the topic's end: every item is read again");
-        skip_to(consumer, &args.topic, true)?;
+        if topic.is_some() {
+            skip_to(consumer, &args.topic, true).await?;
+        }
         // Below every change of the new source and above every change of the old one.
-        while let Err(error) = read_again(both, source, Change::of_row(0, 0), counts).await {
+        while let Err(error) = read_again(both, &source, Change::of_row(0, 0), counts).await {
+            survive(error).await?;
+            check_stop()?;
+        }
+    }
+    // Noted last: whoever is interrupted before does all of it again.
+    for origin in [Some(&source), topic.as_ref()].into_iter().flatten().filter(|origin| origin.is_new) {
+        while let Err(error) = origin.keep(both).await {
             survive(error).await?;
             check_stop()?;
         }
     }
     Ok(source)
+}
+
+/// Gives rows of the connector's snapshots a position. The snapshot's own won't do: a transaction that was
+/// open then has written below it and commits later. So they get one that is surely below every change that
+/// a read from now on lacks.
+async fn place_rows(connection: &mut Connection, changes: &mut HashMap<i64, Change>) -> Result<()> {
+    let mut rows: Vec<&mut Change> = changes.values_mut().filter(|change| change.xid == 0).collect();
+    if !rows.is_empty() {
+        let position = floor(connection, OPEN_PATIENCE).await?;
+        rows.iter_mut().for_each(|row| row.lsn = position);
+    }
+    Ok(())
 }
 
 /// The topic's id, none without a topic; refuses a gap between what was applied and what is there.
@@ -236,8 +278,7 @@ fn look_at_topic(
         if !(low..=high).contains(&offset) && !accepts_gap {
             return Err(Error::config(format!(
                 "the group {group} has applied partition {} of {topic} up to offset {offset}, and the topic has \
-                 {low} to {high}: events are missing; see docs/migrate-source.md, then start once with \
-                 --accept-new-topic and load again",
+                 {low} to {high}: {GAP}",
                 element.partition()
             )));
         }
@@ -248,8 +289,21 @@ fn look_at_topic(
     Ok(Some(identity.as_text().to_owned()))
 }
 
-/// Commits the end, or the beginning, of every partition as the group's place.
-fn skip_to(consumer: &BaseConsumer, topic: &str, is_end: bool) -> Result<()> {
+/// Commits the end, or the beginning, of every partition as the group's place. A sink that was killed is a
+/// member of the group until its session ends, and nobody else can commit before.
+async fn skip_to(consumer: &Arc<BaseConsumer>, topic: &str, is_end: bool) -> Result<()> {
+    loop {
+        let (consumer, topic) = (consumer.clone(), topic.to_owned());
+        let committed = tokio::task::spawn_blocking(move || commit_place(&consumer, &topic, is_end)).await;
+        match committed.map_err(|_| Error::bug("committing in Kafka panicked"))? {
+            Ok(()) => return Ok(()),
+            Err(error) => survive(error).await?,
+        }
+        check_stop()?;
+    }
+}
+
+fn commit_place(consumer: &BaseConsumer, topic: &str, is_end: bool) -> Result<()> {
     let failed = |error| Error::retry("Kafka does not answer").because(error);
     let metadata = consumer.fetch_metadata(Some(topic), KAFKA_TIMEOUT).map_err(failed)?;
     let mut list = TopicPartitionList::new();
@@ -263,7 +317,7 @@ fn skip_to(consumer: &BaseConsumer, topic: &str, is_end: bool) -> Result<()> {
 
 /// Reads every invoice that DynamoDB has again in the source, a page at a time, and writes it under one
 /// change's position.
-async fn read_again(both: &Both, source: Origin, change: Change, counts: &Counts) -> Result<()> {
+async fn read_again(both: &Both, source: &Origin, change: Change, counts: &Counts) -> Result<()> {
     let mut reader = Reader::Postgres(Box::new(both.connection()));
     let mut start = Value::Null;
     loop {
@@ -289,46 +343,88 @@ async fn read_again(both: &Both, source: Origin, change: Change, counts: &Counts
     }
 }
 
-/// The latest change of each invoice in what has arrived, and a truncation that came after them.
-fn poll(consumer: &BaseConsumer, id_column: &str, counts: &Counts) -> (HashMap<i64, Change>, Option<Change>) {
-    let mut changes: HashMap<i64, Change> = HashMap::new();
-    let mut patience = POLL;
-    while changes.len() < BATCH_MAX {
-        let message = match consumer.poll(patience) {
-            None => break,
-            Some(Ok(message)) => message,
-            Some(Err(error)) => {
-                tracing::warn!("Kafka does not answer: {error}");
-                std::thread::sleep(POLL);
-                break;
-            }
-        };
-        patience = Duration::ZERO;
-        counts.events.add(1);
-        match envelope::decode(message.payload(), id_column) {
-            Ok(Said::Emptied(change)) => return (changes, Some(change)),
-            Ok(Said::Rows(events)) => {
-                for event in events {
-                    let latest = changes.entry(event.id).or_insert(event.change);
-                    if event.change.lsn >= latest.lsn {
-                        *latest = event.change;
+/// What has arrived.
+#[derive(Default)]
+struct Arrived {
+    /// The latest change of each invoice.
+    changes: HashMap<i64, Change>,
+    /// A truncation that came after them.
+    emptied: Option<Change>,
+}
+
+/// Reads the topic.
+struct Follower {
+    consumer: Arc<BaseConsumer>,
+    topic: String,
+    id_column: String,
+    /// Offsets that are expected next, by partition.
+    positions: HashMap<i32, i64>,
+}
+
+impl Follower {
+    /// Takes what has arrived; blocks.
+    ///
+    /// # Errors
+    /// Configuration when events were removed before they were read.
+    fn poll(&mut self, counts: &Counts) -> Result<Arrived> {
+        let mut arrived = Arrived::default();
+        let changes = &mut arrived.changes;
+        let mut holes = Holes::default();
+        let mut patience = POLL;
+        while changes.len() < BATCH_MAX {
+            let message = match self.consumer.poll(patience) {
+                None => break,
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    tracing::warn!("Kafka does not answer: {error}");
+                    std::thread::sleep(POLL);
+                    break;
+                }
+            };
+            patience = Duration::ZERO;
+            counts.events.add(1);
+            holes.pass(&mut self.positions, &message);
+            match envelope::decode(message.payload(), &self.id_column) {
+                Ok(Said::Emptied(change)) => {
+                    arrived.emptied = Some(change);
+                    break;
+                }
+                Ok(Said::Rows(events)) => {
+                    for event in events {
+                        let latest = changes.entry(event.id).or_insert(event.change);
+                        if event.change.lsn >= latest.lsn {
+                            *latest = event.change;
+                        }
                     }
                 }
-            }
-            Err(reason) => {
-                counts.undecodable.add(1);
-                let (partition, offset) = (message.partition(), message.offset());
-                tracing::error!(partition, offset, "a message of {} is left out: {reason}", message.topic());
+                Err(reason) => {
+                    counts.undecodable.add(1);
+                    let (partition, offset) = (message.partition(), message.offset());
+                    tracing::error!(partition, offset, "a message of {} is left out: {reason}", self.topic);
+                }
             }
         }
+        self.refuse_gaps(&holes)?;
+        Ok(arrived)
     }
-    (changes, None)
+
+    fn refuse_gaps(&self, holes: &Holes) -> Result<()> {
+        loop {
+            match holes.removed(&self.consumer, &self.topic) {
+                Ok(None) => return Ok(()),
+                Ok(Some(what)) => return Err(Error::config(format!("{what}: {GAP}"))),
+                Err(error) => tracing::warn!("{error}"),
+            }
+            check_stop()?;
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
 }
 
 async fn apply(
     reader: &mut Reader,
     both: &Both,
-    source: Origin,
+    source: &Origin,
     changes: &HashMap<i64, Change>,
     counts: &Counts,
 ) -> Result<()> {

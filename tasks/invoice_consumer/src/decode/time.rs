@@ -11,7 +11,7 @@ pub enum DateUnit {
     Days,
     /// Milliseconds: time.precision.mode=connect, or timestamp(3) with adaptive
     Ms,
-    /// Microseconds, as the shipped connector sends them
+    /// Microseconds: timestamps with adaptive
     Us,
     /// Nanoseconds: time.precision.mode=nanoseconds
     Ns,

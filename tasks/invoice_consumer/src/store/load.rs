@@ -28,7 +28,8 @@ pub struct Loaded {
 }
 
 /// Columns of the latest decision on an invoice.
-const KNOWN: &str = "invoice_id, issue_date, filed_at, issuer_id, receiver_id, amount_cents, lsn, status";
+const KNOWN: &str = "invoice_id, issue_date, filed_at, issuer_id, receiver_id, amount_cents, lsn, status, \
+    op = 'r' or coalesce(previous_lsn = lsn - 1, false)";
 
 impl Store {
     /// Rebuilds a partition in one snapshot. A partition that is new begins at the start of its log.
@@ -59,13 +60,13 @@ impl Store {
         let mut rows = transaction.query_raw(&sql, [&partition]).map_err(doing)?;
         while let Some(row) = rows.next().map_err(doing)? {
             let known = known(&row)?;
-            let before = row.get::<_, Option<&str>>(12).filter(|status| *status != Status::Withdrawn.name());
+            let before = row.get::<_, Option<&str>>(13).filter(|status| *status != Status::Withdrawn.name());
             let before = before.map(|_| Invoice {
                 invoice_id: known.filed.invoice_id,
-                issue_date_us: row.get::<_, Option<NaiveDateTime>>(8).map(micros).unwrap_or_default(),
-                issuer_id: row.get(9),
-                receiver_id: row.get(10),
-                amount: row.get::<_, Option<i64>>(11).unwrap_or_default(),
+                issue_date_us: row.get::<_, Option<NaiveDateTime>>(9).map(micros).unwrap_or_default(),
+                issuer_id: row.get(10),
+                receiver_id: row.get(11),
+                amount: row.get::<_, Option<i64>>(12).unwrap_or_default(),
             });
             loaded.engine.remember(&known.filed, known.status, before.as_ref());
             loaded.ids.insert(known.filed.invoice_id as u64);
@@ -117,6 +118,7 @@ fn known(row: &Row) -> Result<Known> {
         lsn: row.get::<_, i64>(6) as u64,
         status: Status::parse(status)
             .ok_or_else(|| Error::bug(format!("a decision has the status {status:?}")))?,
+        is_loose: row.get(8),
     })
 }
 
@@ -156,10 +158,10 @@ pub fn stored_decisions(
     );
     let mut rows = client.query_raw(&sql, [&invoice]).map_err(doing)?;
     while let Some(row) = rows.next().map_err(doing)? {
-        let model = Version::stored(row.get(14));
-        let stored: Vec<i64> = row.get(13);
-        let rules: Option<&str> = row.get(12);
-        let op: &str = row.get(10);
+        let model = Version::stored(row.get(15));
+        let stored: Vec<i64> = row.get(14);
+        let rules: Option<&str> = row.get(13);
+        let op: &str = row.get(11);
         let wrong =
             |what: &str| Error::bug(format!("a stored decision has {what} that this version can't read"));
         if stored.len() != model.meanings().len() {
@@ -169,15 +171,15 @@ pub fn stored_decisions(
         features[..stored.len()].copy_from_slice(&stored);
         see(StoredDecision {
             known: known(&row)?,
-            partition: row.get(8),
-            log_offset: row.get(9),
+            partition: row.get(9),
+            log_offset: row.get(10),
             op: Op::parse(op).ok_or_else(|| wrong("an op"))?,
-            score: row.get::<_, i16>(11) as u8,
+            score: row.get::<_, i16>(12) as u8,
             fired: rules.map_or(Ok(Vec::new()), serde_json::from_str).map_err(|_| wrong("rules"))?,
             features,
             model,
-            rule_set: row.get(15),
-            committed_us: row.get::<_, Option<DateTime<Utc>>>(16).map(|time| time.timestamp_micros()),
+            rule_set: row.get(16),
+            committed_us: row.get::<_, Option<DateTime<Utc>>>(17).map(|time| time.timestamp_micros()),
         })?;
     }
     Ok(())

@@ -11,7 +11,7 @@ mod write;
 pub use batch::{Batch, DeadLetter, Epochs, Receipt, Sealed, Step};
 pub use load::{Loaded, StoredDecision, known_as_of, known_of, stored_decisions};
 pub use topic::Place;
-pub use truncate::Emptied;
+pub use truncate::{Emptied, is_unplaced};
 pub use write::{Session, Written};
 
 use crate::model::Version;

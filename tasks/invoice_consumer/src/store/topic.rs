@@ -15,23 +15,23 @@ pub struct Place {
     pub stored: i64,
     pub next_offset: i64,
     pub topic_id: String,
-    /// Whether the offsets of before belong to another topic.
-    pub is_new_topic: bool,
+    /// How often the topic was replaced, this time included.
+    pub topic_epoch: u32,
 }
 
 impl Store {
-    /// Notes the topic of a partition's offset, with a new epoch where it is another topic; false when
+    /// Notes the topic of a partition's offset with its epoch; false when
     /// another consumer was faster.
     ///
     /// # Errors
     /// Retry when the database doesn't answer.
     pub fn note_place(&self, client: &mut Client, place: &Place) -> Result<bool> {
         let sql = "update risk.stream_offsets set next_offset = $4, topic_id = $5, \
-            topic_epoch = topic_epoch + $6, updated_at = now() \
+            topic_epoch = $6, updated_at = now() \
             where topic = $1 and partition = $2 and next_offset = $3";
-        let step = i32::from(place.is_new_topic);
+        let epoch = place.topic_epoch as i32;
         let values: [&(dyn postgres::types::ToSql + Sync); 6] =
-            [&self.topic, &place.partition, &place.stored, &place.next_offset, &place.topic_id, &step];
+            [&self.topic, &place.partition, &place.stored, &place.next_offset, &place.topic_id, &epoch];
         let noted = client.execute(sql, &values).map_err(|error| failed(NOTING, error))?;
         Ok(noted == 1)
     }

@@ -15,6 +15,8 @@ const DOING: &str = "cannot withdraw the invoices of a truncated table";
 /// The message that says so.
 pub struct Emptied<'a> {
     pub partition: i32,
+    /// The offset that is stored now; if another consumer has moved it, nothing is withdrawn.
+    pub from: i64,
     pub offset: i64,
     /// The offset with the topic's epoch.
     pub place: i64,
@@ -63,6 +65,23 @@ with latest as (
 )
 select count(*) from decided";
 
+const IS_UNPLACED: &str = "\
+select exists (
+    select from (
+        select distinct on (invoice_id) lsn, status from risk.decisions where partition = $1
+        order by invoice_id, lsn desc, (status = 'withdrawn')
+    ) latest where status <> 'withdrawn' and lsn > $2
+) and not exists (select from risk.decisions where partition = $1 and lsn = $2 and op = 't')";
+
+/// Whether invoices were decided behind a truncation that was not decided itself.
+///
+/// # Errors
+/// Retry when the database doesn't answer.
+pub fn is_unplaced(client: &mut Client, partition: i32, lsn: u64) -> Result<bool> {
+    let row = client.query_one(IS_UNPLACED, &[&partition, &(lsn as i64)]);
+    row.map(|row| row.get(0)).map_err(|error| failed(DOING, error))
+}
+
 impl Store {
     /// Withdraws all invoices of the partition that are older than the truncation and moves the offset;
     /// how many, or none when another consumer has moved it.
@@ -72,11 +91,12 @@ impl Store {
     pub fn empty(&self, client: &mut Client, emptied: &Emptied<'_>) -> Result<Option<u64>> {
         let doing = |error| failed(DOING, error);
         let mut transaction = client.transaction().map_err(doing)?;
-        let step = "update risk.stream_offsets set next_offset = $3 + 1, source_epoch = $4, updated_at = now() \
-            where topic = $1 and partition = $2 and next_offset <= $3 and topic_epoch = $5";
+        let step = "update risk.stream_offsets set next_offset = $6, source_epoch = $4, updated_at = now() \
+            where topic = $1 and partition = $2 and next_offset = $3 and topic_epoch = $5";
         let (topic, source) = (emptied.epochs.topic as i32, emptied.epochs.source as i32);
-        let values: [&(dyn postgres::types::ToSql + Sync); 5] =
-            [&self.topic, &emptied.partition, &emptied.offset, &source, &topic];
+        let next = emptied.offset + 1;
+        let values: [&(dyn postgres::types::ToSql + Sync); 6] =
+            [&self.topic, &emptied.partition, &emptied.from, &source, &topic, &next];
         if transaction.execute(step, &values).map_err(doing)? == 0 {
             return Ok(None);
         }

@@ -3,12 +3,12 @@
 use super::dead_letters::{PUT_BACK_HEADER, header};
 use super::{Partition, Service};
 use crate::change::{Change, Event, Truncation};
-use crate::engine::{Outcome, agrees, renamed};
+use crate::engine::{Outcome, UNPLACED, UNPLACED_TRUNCATION, behind_snapshot, is_repetition, renamed};
 use crate::memory::Memory;
 use crate::metrics::now_us;
 use crate::model::Features;
 use crate::rules::{RuleSet, Verdict};
-use crate::store::{Batch, DeadLetter, Emptied, Receipt, known_as_of, known_of};
+use crate::store::{Batch, DeadLetter, Emptied, Receipt, is_unplaced, known_as_of, known_of};
 use invoices::position;
 use invoices::{Error, Result, failpoint};
 use rdkafka::consumer::Consumer;
@@ -54,18 +54,20 @@ impl Service<'_> {
                 Ok(Event::Change(change)) => {
                     self.decide(change, message, received_us, &mut known, &mut batch)?
                 }
-                Ok(Event::Truncation(truncation)) => match self.why_not_truncated()? {
-                    Some(reason) => Some(reason),
-                    None => {
-                        self.put_open(batch);
+                Ok(Event::Truncation(truncation)) => {
+                    self.put_open(batch);
+                    self.flush()?;
+                    batch = self.open_batch();
+                    let reason = self.why_not_truncated(message, *truncation)?;
+                    if reason.is_none() {
                         if !self.truncate(message, *truncation, received_us)? {
                             return Ok(());
                         }
                         known = self.look_up(&decoded[index + 1..])?;
-                        batch = self.open_batch();
                         continue;
                     }
-                },
+                    reason
+                }
                 Ok(Event::Nothing(nothing)) => {
                     tracing::debug!(?nothing, partition = number, offset, "nothing to decide");
                     None
@@ -118,7 +120,7 @@ impl Service<'_> {
         let mut failure = None;
         for (step, part) in change.parts().enumerate() {
             let part = renamed(part, old.as_ref());
-            let mut outcome = self.outcome(&part, message, known, &rules);
+            let mut outcome = self.outcome(&part, None, message, known, &rules);
             if matches!(outcome, Outcome::Earlier) {
                 outcome = self.settle(&part, message, known, &rules)?;
             }
@@ -138,6 +140,7 @@ impl Service<'_> {
                 }
                 Outcome::Duplicate | Outcome::Earlier => self.metrics.duplicate(),
                 Outcome::Unchanged => {}
+                Outcome::Unplaced => failure = Some(UNPLACED.to_owned()),
                 Outcome::Incomplete(column) => {
                     failure = Some(format!("the {column} is missing and not known from before"));
                 }
@@ -146,23 +149,25 @@ impl Service<'_> {
         Ok(failure)
     }
 
+    /// What the engine says of a change at its own position, or at another one.
     fn outcome(
         &mut self,
         change: &Change,
+        position: Option<u64>,
         message: &BorrowedMessage<'_>,
         known: &Known,
         rules: &RuleSet,
     ) -> Outcome {
         let number = message.partition();
         let Some(partition) = self.partitions.get_mut(&number) else { return Outcome::Unchanged };
-        let lsn = lsn_of(partition, change, message.offset());
+        let lsn = position.unwrap_or_else(|| lsn_of(partition, change, message.offset()));
         let before = known.latest((number, change.invoice_id));
         let score = |exact: &Features| self.model.score(exact);
         partition.loaded.engine.decide(change, lsn, before, rules, score)
     }
 
     /// What a change is that lies before what is known of its invoice: a repetition, a dead letter that was
-    /// put back late, or the beginning of another log.
+    /// put back late, of a transaction that was open while a snapshot read the row, or of another log.
     fn settle(
         &mut self,
         change: &Change,
@@ -174,41 +179,59 @@ impl Service<'_> {
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(Outcome::Unchanged) };
         let lsn = lsn_of(partition, change, message.offset());
         let key = (number, change.invoice_id);
-        if agrees(change, lsn, known.as_of(key, lsn)) || header(message, PUT_BACK_HEADER).is_some() {
+        let latest = known.latest(key);
+        if is_repetition(change, lsn, known.as_of(key, lsn), latest)
+            || header(message, PUT_BACK_HEADER).is_some()
+        {
             return Ok(Outcome::Duplicate);
         }
-        if !self.args.accept_new_source || !self.accepted_sources.insert(number) {
-            let latest = known.latest(key).map_or(0, |known| known.lsn);
+        if let Some(behind) = latest.and_then(|latest| behind_snapshot(change, latest)) {
+            return Ok(self.outcome(change, Some(behind), message, known, rules));
+        }
+        let epoch = position::next_epoch(partition.loaded.epochs.source)?;
+        // Accepted by this run, and never written because the partition was lost meanwhile: it is the same.
+        let begun = self.accepted_sources.get(&number);
+        if !self.args.accept_new_source || begun.is_some_and(|begun| *begun != epoch) {
             return Err(Error::config(format!(
                 "partition {number}, offset {}: {}; see docs/migrate-source.md, then go on with --accept-new-source",
                 message.offset(),
-                crate::began_anew(change.invoice_id, lsn, latest)
+                crate::began_anew(change.invoice_id, lsn, latest.map_or(0, |latest| latest.lsn))
             )));
         }
-        partition.loaded.epochs.source += 1;
-        let (offset, epoch) = (message.offset(), partition.loaded.epochs.source);
+        self.accepted_sources.insert(number, epoch);
+        partition.loaded.epochs.source = epoch;
+        let offset = message.offset();
         tracing::warn!(
             partition = number,
             offset,
             epoch,
             "from here on the positions are those of a new source"
         );
-        Ok(self.outcome(change, message, known, rules))
+        Ok(self.outcome(change, None, message, known, rules))
     }
 
     /// A truncation concerns all invoices, and nothing orders it against the messages of other partitions.
-    fn why_not_truncated(&self) -> Result<Option<String>> {
+    fn why_not_truncated(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        truncation: Truncation,
+    ) -> Result<Option<String>> {
         let topic = &self.args.topic;
         let metadata = self.consumer.fetch_metadata(Some(topic), ASK_TIMEOUT).map_err(|error| {
             Error::retry(format!("cannot ask for the partitions of {topic}")).because(error)
         })?;
         let partitions = metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
-        Ok((partitions != 1).then(|| {
-            format!(
+        if partitions != 1 {
+            return Ok(Some(format!(
                 "the source's table was truncated, which {partitions} partitions can't be told in order: its \
                  invoices stay decided; withdraw them by deleting them, see docs/migrate-source.md"
-            )
-        }))
+            )));
+        }
+        let number = message.partition();
+        let Some(partition) = self.partitions.get(&number) else { return Ok(None) };
+        let lsn = lsn_of(partition, &truncation.of(0), message.offset());
+        let is_unplaced = self.with_database(|_, client| is_unplaced(client, number, lsn))?;
+        Ok(is_unplaced.unwrap_or(false).then(|| UNPLACED_TRUNCATION.to_owned()))
     }
 
     /// Withdraws every invoice that the table had; false when nothing more of these messages may be decided.
@@ -227,12 +250,14 @@ impl Service<'_> {
         let Some(partition) = self.partitions.get(&number) else { return Ok(false) };
         let (rules, model) = (self.rules.active(), Arc::clone(&self.model.version));
         let (place, epochs) = (partition.place(offset), partition.loaded.epochs);
+        let from = partition.loaded.next_offset;
         let lsn = lsn_of(partition, &truncation.of(0), offset);
         let committed_us = truncation.committed_us;
         let emptied = self.with_database(|store, client| {
             let (rules, model) = (&*rules, &*model);
             let emptied = Emptied {
                 partition: number,
+                from,
                 offset,
                 place,
                 lsn,

@@ -44,6 +44,8 @@ pub struct End {
     pub low: i64,
     pub offset: i64,
     pub since: Instant,
+    /// When the broker was asked: positions that were reached later it can't speak of.
+    pub asked: Instant,
 }
 
 impl Context {
@@ -77,14 +79,14 @@ impl Context {
         self.with(|shared| shared.topic_id = Some(id));
     }
 
-    fn saw_end(&self, partition: i32, low: i64, offset: i64) {
+    fn saw_end(&self, partition: i32, low: i64, offset: i64, asked: Instant) {
         self.with(|shared| {
-            let seen = End { low, offset, since: Instant::now() };
+            let seen = End { low, offset, since: Instant::now(), asked };
             let end = shared.ends.entry(partition).or_insert(seen);
             if end.offset != offset {
                 *end = seen;
             }
-            end.low = low;
+            (end.low, end.asked) = (low, asked);
         });
     }
 
@@ -217,8 +219,9 @@ pub fn watch_ends(consumer: SharedConsumer, topic: String) {
                 }
             }
             for partition in assigned {
+                let asked = Instant::now();
                 match consumer.fetch_watermarks(&topic, partition, ASK_TIMEOUT) {
-                    Ok((low, end)) => consumer.context().saw_end(partition, low, end),
+                    Ok((low, end)) => consumer.context().saw_end(partition, low, end, asked),
                     Err(error) => tracing::debug!(partition, "cannot ask for the end of the log: {error}"),
                 }
             }

@@ -26,14 +26,14 @@ use dead_letters::{DeadLetters, Letter};
 use invoices::position;
 use invoices::task::Task;
 use invoices::{Error, Kind, Result};
-use kafka::SharedConsumer;
+use kafka::{End, SharedConsumer};
 use postgres::Client;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use watchdog::{Remedy, Watchdog};
@@ -59,12 +59,27 @@ struct Partition {
     loaded: Loaded,
     /// Sought to its own offset once; larger offsets after that are holes in the log.
     is_placed: bool,
+    /// Where it was when it was looked at last.
+    looked: Option<(i64, Instant)>,
 }
 
 impl Partition {
     /// An offset of this partition with its topic's epoch.
     fn place(&self, offset: i64) -> i64 {
         position::stored(self.loaded.epochs.topic, offset as u64) as i64
+    }
+
+    /// Whether the log seems to be another one, or to have lost what comes next; the database and the
+    /// brokers are asked before anything is concluded.
+    fn is_doubtful(&self, end: End, topic_id: Option<&str>, is_read: bool) -> bool {
+        let noted = self.loaded.topic_id.as_deref();
+        if topic_id.is_some_and(|id| noted.is_some_and(|noted| noted != id)) {
+            return true;
+        }
+        // A position that was reached after the broker was asked may well lie behind that end.
+        let Some((position, _)) = self.looked.filter(|(_, at)| *at < end.asked) else { return false };
+        let stands_still = position == self.loaded.next_offset && !is_read;
+        end.offset < position || (end.low > position && stands_still)
     }
 }
 
@@ -84,8 +99,10 @@ struct Service<'a> {
     client: Option<Client>,
     watchdog: Watchdog,
     looked: Instant,
-    /// Partitions whose new source was accepted by this run: each once.
-    accepted_sources: HashSet<i32>,
+    /// Epochs of the sources that this run has accepted, by partition: each once.
+    accepted_sources: HashMap<i32, u32>,
+    /// Partitions whose log doesn't seem to be the one that was read: loaded again by the main loop.
+    doubted: BTreeSet<i32>,
 }
 
 /// Runs the service until it is asked to end, or, with `--exit-at-end`, until everything is decided.
@@ -137,7 +154,8 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
         client: None,
         watchdog: Watchdog::new(Duration::from_secs(args.service.stuck_seconds)),
         looked: Instant::now(),
-        accepted_sources: HashSet::new(),
+        accepted_sources: HashMap::new(),
+        doubted: BTreeSet::new(),
     };
     let outcome = service.run(task);
     let is_written = service.writer.flush(DRAIN);
@@ -189,7 +207,8 @@ impl Service<'_> {
                 self.forget_all()?;
                 continue;
             }
-            let changed = consumer.context().take_changed();
+            let mut changed = consumer.context().take_changed();
+            changed.append(&mut self.doubted);
             if !changed.is_empty() {
                 self.flush()?;
             }
@@ -253,6 +272,7 @@ impl Service<'_> {
         let assigned = self.consumer.context().assigned();
         let mut next: HashMap<i32, i64> = HashMap::new();
         let mut seek: BTreeMap<i32, i64> = BTreeMap::new();
+        let mut holes: BTreeMap<i32, i64> = BTreeMap::new();
         let mut kept = Vec::with_capacity(messages.len());
         for message in messages {
             let (number, offset) = (message.partition(), message.offset());
@@ -275,8 +295,8 @@ impl Service<'_> {
                 continue;
             }
             if offset > wanted {
-                // Transaction markers and compaction leave holes; retention is looked for every second.
                 tracing::info!(partition = number, from = wanted, to = offset, "offsets are not in the log");
+                holes.entry(number).or_insert(wanted);
             }
             next.insert(number, offset + 1);
             kept.push(message);
@@ -284,7 +304,20 @@ impl Service<'_> {
         for (partition, offset) in seek {
             self.seek(partition, offset);
         }
+        for (partition, from) in holes {
+            if !self.is_within_log(partition, from) {
+                kept.retain(|message| message.partition() != partition);
+                self.begin_again(partition)?;
+            }
+        }
         Ok(kept)
+    }
+
+    /// Writes what is decided and loads a partition from the database, which asks whose log it is.
+    fn begin_again(&mut self, partition: i32) -> Result<()> {
+        self.flush()?;
+        self.forget(partition);
+        self.begin(partition)
     }
 
     /// Loads a partition that was assigned and goes to its own offset, whatever the broker's says.
@@ -317,7 +350,7 @@ impl Service<'_> {
             seconds = started.elapsed().as_secs_f32(),
             "state loaded"
         );
-        self.partitions.insert(partition, Partition { loaded, is_placed: false });
+        self.partitions.insert(partition, Partition { loaded, is_placed: false, looked: None });
         Ok(())
     }
 
@@ -471,20 +504,18 @@ impl Service<'_> {
         self.metrics.turned(context.rebalances(), assigned.len(), businesses);
         self.metrics.rules(self.rules.reloads_failed, self.rules.differences);
         let mut lag = BTreeMap::new();
-        let (mut heal, mut moved) = (Vec::new(), Vec::new());
+        let mut heal = Vec::new();
+        let topic_id = context.topic_id().filter(|id| !id.is_empty());
         for number in assigned {
-            let (Some(end), Some(partition)) = (ends.get(&number), self.partitions.get(&number)) else {
+            let (Some(end), Some(partition)) = (ends.get(&number), self.partitions.get_mut(&number)) else {
                 continue;
             };
             let position = partition.loaded.next_offset;
-            let (id, noted) = (context.topic_id(), partition.loaded.topic_id.as_deref());
-            let is_other =
-                id.as_deref().is_some_and(|id| !id.is_empty() && noted.is_some_and(|noted| noted != id));
             let is_read = self.at_end.contains_key(&number);
-            if is_other || end.offset < position || (end.low > position && !is_read) {
-                moved.push(number);
-                continue;
+            if partition.is_doubtful(*end, topic_id.as_deref(), is_read) {
+                self.doubted.insert(number);
             }
+            partition.looked = Some((position, self.looked));
             lag.insert(number, (end.offset - position).max(0));
             // Read to the end that is known; what lies between is transaction markers.
             let is_at_end = self.at_end.get(&number).is_some_and(|at| *at + LOOK_SLACK >= end.since);
@@ -500,12 +531,6 @@ impl Service<'_> {
             }
         }
         self.metrics.set_lag(lag);
-        for partition in moved {
-            // Asked again before anything is concluded: what was seen may be a second old.
-            self.flush()?;
-            self.forget(partition);
-            self.begin(partition)?;
-        }
         for (partition, offset) in heal {
             tracing::error!(partition, offset, "the partition stands still; fetching it again");
             self.metrics.healed();

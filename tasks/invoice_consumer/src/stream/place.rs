@@ -4,7 +4,7 @@
 use super::RETRY;
 use super::Service;
 use crate::store::{Loaded, Place};
-use invoices::{Error, Result};
+use invoices::{Error, Result, position};
 use rdkafka::consumer::Consumer;
 use std::time::Duration;
 
@@ -115,9 +115,18 @@ impl Service<'_> {
                 "going on at another place of {topic}"
             );
         }
-        let place = Place { partition, stored: loaded.next_offset, next_offset, topic_id, is_new_topic };
+        let topic_epoch = loaded.epochs.topic;
+        let topic_epoch = if is_new_topic { position::next_epoch(topic_epoch)? } else { topic_epoch };
+        let place = Place { partition, stored: loaded.next_offset, next_offset, topic_id, topic_epoch };
         self.with_database(|store, client| store.note_place(client, &place))?;
         Ok(false)
+    }
+
+    /// Whether messages that are missing from an offset on were never there: transaction markers, compaction.
+    /// False when they may have been removed, and when the brokers don't say.
+    pub(super) fn is_within_log(&self, partition: i32, from: i64) -> bool {
+        let watermarks = self.consumer.fetch_watermarks(&self.args.topic, partition, ASK_TIMEOUT);
+        watermarks.is_ok_and(|(low, _)| low <= from)
     }
 
     /// Asks until the brokers answer.
