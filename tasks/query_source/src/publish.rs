@@ -63,8 +63,9 @@ pub fn prove(
         None => Ok(writers),
         Some(text) => {
             let error = match source.smallest_business() {
-                Ok(None) => Error::refused(format!("{text}; nothing was published")),
-                Ok(Some(known_cause)) | Err(known_cause) => known_cause,
+                Ok(Some(known_cause)) => known_cause,
+                // Whether the cause can be found or not: what differs is refused, and no other try mends it.
+                Ok(None) | Err(_) => Error::refused(format!("{text}; nothing was published")),
             };
             Err(Failure { writers, error })
         }
