@@ -78,6 +78,8 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
         report.explain(&plan, &known, &fingerprints);
         return Ok(Some(report));
     }
+    // Whether the window is empty is asked once, and only where it may be.
+    let mut is_guarded = compares;
     for months in plan.passes(args.memory_budget) {
         task.check_stop()?;
         let Extraction { fingerprints, writers } =
@@ -85,7 +87,8 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
         failpoint!("query::after_extract");
         let proven = publish::prove(writers, &fingerprints, &mut source);
         let writers = proven.map_err(|failure| task.block_on(failure.abort()))?;
-        if !compares && guard::is_suspicious(window, &months, &known, &fingerprints) {
+        if !is_guarded && guard::is_suspicious(window, &months, &known, &fingerprints) {
+            is_guarded = true;
             let refused =
                 source.fingerprints(window).and_then(|all| refuse_emptied(args, window, &known, &all));
             if let Err(error) = refused {

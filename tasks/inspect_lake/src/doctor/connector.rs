@@ -70,7 +70,9 @@ async fn get<T: for<'a> Deserialize<'a>>(url: &str, connector: &str, what: &str)
     let mut address = ::url::Url::parse(url)
         .map_err(|_| Error::config("the URL of Kafka Connect can't be parsed; use http://host:8083"))?;
     match address.path_segments_mut() {
-        Ok(mut path) => path.pop_if_empty().extend(["connectors", connector, what]),
+        Ok(mut path) => {
+            path.pop_if_empty().extend(["connectors", connector, what]);
+        }
         Err(()) => return Err(Error::config("the URL of Kafka Connect can't be used; use http://host:8083")),
     };
     let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
@@ -147,7 +149,7 @@ fn dates(mode: Option<&str>, date_type: &str) -> Finding {
     let is_coarse = (0..=3).any(|digits| date_type.contains(&format!("({digits})")));
     let unit = match (mode, date_type) {
         ("isostring", _) => return Finding::ok("ISO texts, exact"),
-        (_, date_type) if date_type.ends_with("with time zone") && !date_type.contains("without") => {
+        (_, date_type) if date_type.ends_with(" with time zone") => {
             return Finding::ok(format!("{date_type} arrives as ISO texts"));
         }
         ("connect", _) => {
@@ -171,8 +173,7 @@ fn dates(mode: Option<&str>, date_type: &str) -> Finding {
 
 fn keys(list: Option<&str>, table: &Table) -> Finding {
     let wanted = format!("{}:{}", table.name, table.issuer);
-    let plain = |entry: &str| entry.trim().replace("\\.", ".").replace("(.*).", "");
-    if list.is_some_and(|list| list.split(';').any(|entry| plain(entry) == wanted)) {
+    if list.is_some_and(|list| list.split(';').any(|entry| entry.trim().replace("\\.", ".") == wanted)) {
         return Finding::ok(format!("messages have the key {}", table.issuer));
     }
     Finding::warn(
@@ -227,7 +228,7 @@ fn published(client: &mut Client, publication: &str, table: &Table) -> Result<Fi
     let row = client.query_opt(sql, &[&publication, &table.name]);
     let row = row.map_err(|error| failed("cannot look up the publication", error))?;
     let name = &table.name;
-    Ok(match row.map(|row| (row.get(0), row.get(1), row.get(2))) {
+    Ok(match row.map(|row| (row.get::<_, bool>(0), row.get::<_, bool>(1), row.get::<_, bool>(2))) {
         None => Finding::fail(
             format!("there is no publication {publication}"),
             format!("create publication {publication} for table {name} (postgres-scripts/sql/04_publication.sql)"),

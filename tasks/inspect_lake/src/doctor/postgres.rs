@@ -165,7 +165,7 @@ fn odd_dates(client: &mut Client, table: &PostgresTable) -> Result<[Finding; 2]>
     );
     match query_one(client, &sql, "cannot count the invoices with odd dates") {
         Ok(row) => {
-            let [outside, early, late] = [0, 1, 2].map(|index| row.get::<_, i64>(index));
+            let [outside, early, late] = [0_usize, 1, 2].map(|index| row.get::<_, i64>(index));
             let sentinels = content::sentinel_dates(early.unsigned_abs(), late.unsigned_abs(), column);
             Ok([outside_any_month(outside, column), sentinels])
         }
@@ -194,7 +194,7 @@ fn amounts(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
         quote(column)
     );
     let row = query_one(client, &sql, "cannot look at the amounts")?;
-    let [looked_at, whole] = [0, 1].map(|index| row.get::<_, i64>(index).unsigned_abs());
+    let [looked_at, whole] = [0_usize, 1].map(|index| row.get::<_, i64>(index).unsigned_abs());
     Ok(content::whole_amounts(looked_at, whole, column, table.money))
 }
 

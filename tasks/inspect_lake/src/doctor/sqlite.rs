@@ -48,7 +48,7 @@ fn invoices(months: &MonthFingerprints, money: MoneyType) -> Finding {
 }
 
 fn sentinel_dates(months: &MonthFingerprints, column: &str) -> Finding {
-    let rows = |is_odd: fn(i32) -> bool| {
+    let rows = |is_odd: fn(i32) -> bool| -> u64 {
         let odd = months.iter().filter(|(month, _)| is_odd(month.first_day().year()));
         odd.map(|(_, found)| found.rows).sum()
     };
@@ -63,8 +63,8 @@ fn amounts(path: &Path, args: &SourceArgs, money: MoneyType) -> Result<Finding> 
         format!("select count(*), count(*) filter (where {0} not like '%.%') from {1}", quote(column), quote(table));
     let counts = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .and_then(|connection| connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?))));
-    let (rows, whole): (u64, u64) = counts.map_err(|error| failed("cannot look at the amounts", error))?;
-    Ok(content::whole_amounts(rows, whole, column, money))
+    let (rows, whole): (i64, i64) = counts.map_err(|error| failed("cannot look at the amounts", error))?;
+    Ok(content::whole_amounts(rows.unsigned_abs(), whole.unsigned_abs(), column, money))
 }
 
 fn month(text: &str) -> Result<Month> {
