@@ -435,6 +435,24 @@ def test_ids_that_an_older_program_cast_are_found(tmp_path: Path) -> None:
         assert "INV-7" in done.result["error"]
 
 
+# A difference
+
+
+def test_invoices_that_differ_between_two_readings_are_named(database: Database, tmp_path: Path) -> None:
+    database.sql(ROWS)
+    database.sql("insert into invoices select n, '2026-01-08', 1, 2, n from generate_series(100, 9000) n")
+    database.sql(f"""
+        create view shaky as select invoice_id, issue_date, issuer_id, receiver_id,
+            case when invoice_id in (2, 5000) then (random() * 1e9)::numeric(12, 2) else amount_usd end as amount_usd
+            from invoices;
+        grant select on shaky to {READER};
+    """)
+    error = query(database, tmp_path, "--table", "shaky", exit_code=65).result["error"]
+    assert "month 2026-01-01: read" in error
+    assert "two readings differ in invoices 2, 5000; nothing was published" in error
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
 # Numbers and dates at their limits
 
 

@@ -1,6 +1,7 @@
 //! Rows from the source to their months: several connections, one snapshot, bounded memory.
 
 mod blocks;
+mod differing;
 mod postgres;
 mod router;
 mod sqlite;
@@ -13,6 +14,7 @@ use invoices::lake::Lake;
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
 use invoices::{Error, Month, Result, Window};
+pub use differing::differing;
 use router::Router;
 
 /// What was read of a group of months, and what the source says of them.
