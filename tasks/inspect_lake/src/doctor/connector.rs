@@ -1,9 +1,9 @@
 //! The connector that tells the stream of changes: its settings, as Kafka Connect has them, and the source's side of
 //! it. What a setting means is judged without any service.
 
-use super::check::{Checks, Finding, Outcome};
+use super::check::{Checks, Finding};
 use crate::args::ConnectArgs;
-use invoices::source::postgres::{failed, query_one};
+use invoices::source::postgres::failed;
 use invoices::source::table::PostgresTable;
 use invoices::source::{SourceArgs, SourceUrl};
 use invoices::{Error, Result};
@@ -260,6 +260,7 @@ fn replica_identity(table: &Table) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::check::Outcome;
 
     fn table() -> Table {
         Table {
