@@ -60,7 +60,7 @@ def test_rows_that_a_policy_hides_are_refused_by_every_command(database: Databas
     run_batch(env(database), tmp_path.as_uri(), "2026-01-31", 2)
     before = files(tmp_path)
     database.sql("alter table invoices enable row level security")
-    database.sql(f"create policy some on invoices for select to {READER} using (issuer_id = 1)")
+    database.sql(f"create policy hides on invoices for select to {READER} using (issuer_id = 1)")
     for refresh in ("changed", "window", "latest"):
         refused = query(database, tmp_path, "--refresh", refresh, exit_code=78).result["error"]
         assert 'row-level security policy for table "invoices"' in refused
