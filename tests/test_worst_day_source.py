@@ -443,7 +443,8 @@ def test_invoices_that_differ_between_two_readings_are_named(database: Database,
     database.sql("insert into invoices select n, '2026-01-08', 1, 2, n from generate_series(100, 9000) n")
     database.sql(f"""
         create view shaky as select invoice_id, issue_date, issuer_id, receiver_id,
-            case when invoice_id in (2, 5000) then (random() * 1e9)::numeric(12, 2) else amount_usd end as amount_usd
+            case when invoice_id in (2, 5000) then (random() * 1e9)::numeric(12, 2) else amount_usd end
+            as amount_usd
             from invoices;
         grant select on shaky to {READER};
     """)

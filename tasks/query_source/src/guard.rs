@@ -74,13 +74,11 @@ pub fn refuse_emptied(
         return Ok(());
     }
     let rows: u64 = months.iter().filter_map(|month| rows_before(known, *month)).sum();
-    let lake_has =
-        if rows > 0 { grouped(rows) } else { "objects without a commit record".to_owned() };
+    let lake_has = if rows > 0 { grouped(rows) } else { "objects without a commit record".to_owned() };
     Err(Error::refused(format!(
         "{table} has no invoices at all from {} to {}, where the lake has {lake_has}; see that the URL, --table and \
          the role's rights are right, and run with --allow-empty if they were deleted",
-        window.first,
-        window.last,
+        window.first, window.last,
     )))
 }
 

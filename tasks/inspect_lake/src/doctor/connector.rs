@@ -41,7 +41,10 @@ pub fn check(args: &ConnectArgs, url: &str, source: &SourceArgs, runtime: &Runti
     let Some((mut client, table)) = found else {
         checks.add(
             "table",
-            Finding::warn("the source is a file, which no connector reads", "name its database with --source"),
+            Finding::warn(
+                "the source is a file, which no connector reads",
+                "name its database with --source",
+            ),
         );
         return checks;
     };
@@ -83,7 +86,9 @@ async fn get<T: for<'a> Deserialize<'a>>(url: &str, connector: &str, what: &str)
     match answer.status().as_u16() {
         200 => {}
         404 => {
-            return Err(Error::config(format!("{doing}: there is no connector {connector:?}; check --connector")));
+            return Err(Error::config(format!(
+                "{doing}: there is no connector {connector:?}; check --connector"
+            )));
         }
         401 | 403 => return Err(Error::config(format!("{doing}: it answers {}", answer.status()))),
         _ => return Err(Error::retry(format!("{doing}: it answers {}", answer.status()))),
@@ -98,7 +103,10 @@ async fn get<T: for<'a> Deserialize<'a>>(url: &str, connector: &str, what: &str)
 fn running(name: &str, status: &Status) -> Finding {
     let states: Vec<&str> = status.tasks.iter().map(|task| task.state.as_str()).collect();
     let detail = format!("{name} is {}, its tasks are {states:?}", status.connector.state);
-    if status.connector.state == "RUNNING" && !states.is_empty() && states.iter().all(|state| *state == "RUNNING") {
+    if status.connector.state == "RUNNING"
+        && !states.is_empty()
+        && states.iter().all(|state| *state == "RUNNING")
+    {
         Finding::ok(detail)
     } else {
         Finding::fail(detail, "see the worker's log for the reason, and restart the connector")
@@ -138,9 +146,13 @@ fn amounts(mode: Option<&str>, schemas: Option<&str>) -> Finding {
     let advice = "set decimal.handling.mode=string";
     match mode.unwrap_or("precise") {
         "string" => Finding::ok("decimal texts, exact"),
-        "precise" if schemas == Some("true") => Finding::ok("bytes, with their scale in each message's schema"),
+        "precise" if schemas == Some("true") => {
+            Finding::ok("bytes, with their scale in each message's schema")
+        }
         "precise" => Finding::fail("amounts are base64 of bytes, and no message says their scale", advice),
-        other => Finding::fail(format!("decimal.handling.mode={other}: amounts are rounded to floats"), advice),
+        other => {
+            Finding::fail(format!("decimal.handling.mode={other}: amounts are rounded to floats"), advice)
+        }
     }
 }
 
@@ -177,7 +189,10 @@ fn keys(list: Option<&str>, table: &Table) -> Finding {
         return Finding::ok(format!("messages have the key {}", table.issuer));
     }
     Finding::warn(
-        format!("messages don't have the key {}: in a topic of several partitions a business's invoices are apart", table.issuer),
+        format!(
+            "messages don't have the key {}: in a topic of several partitions a business's invoices are apart",
+            table.issuer
+        ),
         format!("set message.key.columns={wanted}"),
     )
 }
@@ -187,7 +202,10 @@ fn operations(skipped: Option<&str>) -> Finding {
     let hidden = |operation: &str| skipped.contains(&operation);
     let advice = "set skipped.operations=none";
     if ["c", "u", "d"].into_iter().any(hidden) {
-        return Finding::fail(format!("skipped.operations={}: changes are left out", skipped.join(",")), advice);
+        return Finding::fail(
+            format!("skipped.operations={}: changes are left out", skipped.join(",")),
+            advice,
+        );
     }
     if hidden("t") {
         return Finding::warn("a truncation is left out: its invoices would stay decided", advice);
@@ -231,7 +249,9 @@ fn published(client: &mut Client, publication: &str, table: &Table) -> Result<Fi
     Ok(match row.map(|row| (row.get::<_, bool>(0), row.get::<_, bool>(1), row.get::<_, bool>(2))) {
         None => Finding::fail(
             format!("there is no publication {publication}"),
-            format!("create publication {publication} for table {name} (postgres-scripts/sql/04_publication.sql)"),
+            format!(
+                "create publication {publication} for table {name} (postgres-scripts/sql/04_publication.sql)"
+            ),
         ),
         Some((_, _, false)) => Finding::fail(
             format!("{publication} does not have {name}"),

@@ -26,10 +26,15 @@ pub fn sentinel_dates(before: u64, after: u64, column: &str) -> Finding {
 pub fn whole_amounts(looked_at: u64, whole: u64, column: &str, money: MoneyType) -> Finding {
     let looked = text::grouped(looked_at);
     if whole < looked_at || looked_at == 0 {
-        return Finding::ok(format!("{} of {looked} looked at have decimals", text::grouped(looked_at - whole)));
+        return Finding::ok(format!(
+            "{} of {looked} looked at have decimals",
+            text::grouped(looked_at - whole)
+        ));
     }
     Finding::warn(
-        format!("all of {looked} looked at are whole numbers and {column} declares no decimals: are they cents?"),
+        format!(
+            "all of {looked} looked at are whole numbers and {column} declares no decimals: are they cents?"
+        ),
         format!(
             "they are taken for {money}, 1234 for {}; if that is 12.34, name a view that divides them with --table",
             invoices::money::format(1234 * 10_i128.pow(u32::from(money.scale)), money.scale)

@@ -5,9 +5,9 @@ use super::content;
 use crate::text;
 use chrono::Datelike;
 use invoices::money::{self, MoneyType};
-use invoices::source::{MonthFingerprints, SourceArgs};
 use invoices::source::args::quote;
 use invoices::source::sqlite::{Session, failed};
+use invoices::source::{MonthFingerprints, SourceArgs};
 use invoices::{Error, Fingerprint, Month, Result, Window};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
@@ -37,7 +37,10 @@ fn invoices(months: &MonthFingerprints, money: MoneyType) -> Finding {
     let mut total = Fingerprint::default();
     months.values().for_each(|month| total.merge(*month));
     let (Some(first), Some(last)) = (months.keys().next(), months.keys().next_back()) else {
-        return Finding::warn("the table is empty", "load invoices into it, for example with populate_tables");
+        return Finding::warn(
+            "the table is empty",
+            "load invoices into it, for example with populate_tables",
+        );
     };
     Finding::ok(format!(
         "{} invoices in {}, {first} to {last}, {} in all; every date and amount is exact",
@@ -52,15 +55,22 @@ fn sentinel_dates(months: &MonthFingerprints, column: &str) -> Finding {
         let odd = months.iter().filter(|(month, _)| is_odd(month.first_day().year()));
         odd.map(|(_, found)| found.rows).sum()
     };
-    content::sentinel_dates(rows(|year| year < content::YEAR_MIN), rows(|year| year > content::YEAR_MAX), column)
+    content::sentinel_dates(
+        rows(|year| year < content::YEAR_MIN),
+        rows(|year| year > content::YEAR_MAX),
+        column,
+    )
 }
 
 /// SQLite's columns declare nothing, so an amount has decimals when it is written with them.
 fn amounts(path: &Path, args: &SourceArgs, money: MoneyType) -> Result<Finding> {
     let (_, table) = args.table_parts()?;
     let column = &args.columns.amount_column;
-    let sql =
-        format!("select count(*), count(*) filter (where {0} not like '%.%') from {1}", quote(column), quote(table));
+    let sql = format!(
+        "select count(*), count(*) filter (where {0} not like '%.%') from {1}",
+        quote(column),
+        quote(table)
+    );
     let counts = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .and_then(|connection| connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?))));
     let (rows, whole): (i64, i64) = counts.map_err(|error| failed("cannot look at the amounts", error))?;

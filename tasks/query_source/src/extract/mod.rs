@@ -10,11 +10,11 @@ mod wire;
 use crate::args::Args;
 use crate::month_writer::MonthWriter;
 use crate::publish::Failure;
+pub use differing::differing;
 use invoices::lake::Lake;
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
 use invoices::{Error, Month, Result, Window};
-pub use differing::differing;
 use router::Router;
 
 /// What was read of a group of months, and what the source says of them.
