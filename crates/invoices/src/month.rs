@@ -45,9 +45,11 @@ impl Month {
 }
 
 impl fmt::Display for Month {
-    /// The partition value: the month's first day, `2026-01-01`.
+    /// The partition value: the month's first day, `2026-01-01`. The month after 9999-12 bounds it in SQL, where
+    /// a year has no plus.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.first_day().format("%Y-%m-%d"))
+        let day = self.first_day().format("%Y-%m-%d").to_string();
+        f.write_str(day.trim_start_matches('+'))
     }
 }
 
@@ -137,6 +139,12 @@ mod tests {
     fn february_has_the_days_it_has() {
         assert_eq!(month("2024-02-01").end_us() - month("2024-02-01").start_us(), 29 * DAY_US);
         assert_eq!(month("2100-02-01").end_us() - month("2100-02-01").start_us(), 28 * DAY_US);
+    }
+
+    #[test]
+    fn the_month_after_the_last_one_is_written_as_databases_read_it() {
+        assert_eq!(month("9999-12-01").plus(1).to_string(), "10000-01-01");
+        assert_eq!(month("0001-01-01").to_string(), "0001-01-01");
     }
 
     #[test]

@@ -25,6 +25,8 @@ Examples:
                         --lake s3://de-challenge
   An embedded database and a local folder:
     inspect_lake doctor --source sqlite:demo/invoices.db --lake file:///tmp/lake
+  The connector of the stream too:
+    inspect_lake doctor --source … --lake … --connect http://connect:8083
   Only what needs attention:
     inspect_lake doctor 2>/dev/null | jq '.checks[] | select(.result != \"ok\")'
 
@@ -107,6 +109,20 @@ pub struct DoctorArgs {
     pub source: SourceArgs,
     #[command(flatten)]
     pub lake: LakeArgs,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// The connector of the stream, looked at when its Kafka Connect is named.
+#[derive(Debug, ClapArgs)]
+pub struct ConnectArgs {
+    /// Kafka Connect, whose connector is looked at too: http://host:8083
+    #[arg(long, env = "CONNECT_URL", hide_env_values = true, value_name = "URL")]
+    pub connect: Option<String>,
+
+    /// Name of the connector
+    #[arg(long, env = "CONNECTOR", default_value = "invoices", value_name = "NAME")]
+    pub connector: String,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -53,8 +53,12 @@ pub fn is_suspicious(
     known: &BTreeMap<Month, Known>,
     fingerprints: &MonthFingerprints,
 ) -> bool {
-    let had_rows = window.months().any(|month| rows_before(known, month).is_some_and(|rows| rows > 0));
-    had_rows && months.iter().all(|month| fingerprint_of(fingerprints, *month).rows == 0)
+    // An object without a record holds somebody's rows too.
+    let had_rows = |month: Month| {
+        rows_before(known, month).is_some_and(|rows| rows > 0)
+            || known.get(&month).is_some_and(|known| !known.objects.is_empty())
+    };
+    window.months().any(had_rows) && months.iter().all(|month| fingerprint_of(fingerprints, *month).rows == 0)
 }
 
 /// # Errors
@@ -70,12 +74,11 @@ pub fn refuse_emptied(
         return Ok(());
     }
     let rows: u64 = months.iter().filter_map(|month| rows_before(known, *month)).sum();
+    let lake_has = if rows > 0 { grouped(rows) } else { "objects without a commit record".to_owned() };
     Err(Error::refused(format!(
-        "{table} has no invoices at all from {} to {}, where the lake has {}; see that the URL, --table and the \
-         role's rights are right, and run with --allow-empty if they were deleted",
-        window.first,
-        window.last,
-        grouped(rows)
+        "{table} has no invoices at all from {} to {}, where the lake has {lake_has}; see that the URL, --table and \
+         the role's rights are right, and run with --allow-empty if they were deleted",
+        window.first, window.last,
     )))
 }
 
@@ -115,6 +118,10 @@ mod tests {
         assert!(error.starts_with("public.invoices has no invoices at all from 2025-11-01"), "{error}");
         assert!(error.contains("where the lake has 3") && error.contains("--allow-empty"), "{error}");
         assert!(refuse_emptied(window(), &BTreeMap::new(), &fingerprints(&[0]), "t").is_ok());
+        let mut unrecorded = all_known();
+        unrecorded.values_mut().for_each(|known| known.record = None);
+        let error = refuse_emptied(window(), &unrecorded, &fingerprints(&[0, 0, 0]), "t").unwrap_err();
+        assert!(error.to_string().contains("the lake has objects without a commit record"), "{error}");
     }
 
     #[test]

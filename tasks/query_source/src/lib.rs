@@ -48,8 +48,9 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
         }
     }
     Err(Error::retry(
-        "runs with newer snapshots keep committing the same months; run again when they are done, and see that \
-         the clocks of all servers that were the source are right",
+        "runs with newer snapshots keep committing the same months; run again when they are done. If there are none, \
+         this source is a replica that lags, its clock is behind that of the server before it, or it was restored from \
+         a copy of its files: then remove _commits/invoices from the lake, and every month is read again",
     ))
 }
 
@@ -72,9 +73,13 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
         refuse_emptied(args, window, &known, fingerprints)?;
     }
     if args.dry_run {
-        report.explain(&plan, &known, &fingerprints.unwrap_or_default());
+        let fingerprints = fingerprints.unwrap_or_default();
+        report.lost(guard::losses(&plan.read, &known, &fingerprints));
+        report.explain(&plan, &known, &fingerprints);
         return Ok(Some(report));
     }
+    // Whether the window is empty is asked once, and only where it may be.
+    let mut is_guarded = compares;
     for months in plan.passes(args.memory_budget) {
         task.check_stop()?;
         let Extraction { fingerprints, writers } =
@@ -82,7 +87,8 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
         failpoint!("query::after_extract");
         let proven = publish::prove(writers, &fingerprints, &mut source);
         let writers = proven.map_err(|failure| task.block_on(failure.abort()))?;
-        if !compares && guard::is_suspicious(window, &months, &known, &fingerprints) {
+        if !is_guarded && guard::is_suspicious(window, &months, &known, &fingerprints) {
+            is_guarded = true;
             let refused =
                 source.fingerprints(window).and_then(|all| refuse_emptied(args, window, &known, &all));
             if let Err(error) = refused {

@@ -1,5 +1,6 @@
 //! From written months to published ones: proof first, then one atomic put, the commit record last.
 
+use crate::extract::differing;
 use crate::fingerprint_of;
 use crate::guard::rows_before;
 use crate::month_writer::MonthWriter;
@@ -57,17 +58,33 @@ pub fn prove(
     let differs = writers.iter().find_map(|writer| {
         let expected = fingerprint_of(expected, writer.month);
         let difference = writer.fingerprint.difference(&expected, scale);
-        (writer.fingerprint != expected).then(|| format!("month {}: read {difference}", writer.month))
+        let text = || format!("month {}: read {difference}", writer.month);
+        (writer.fingerprint != expected).then(|| (writer.month, text()))
     });
     match differs {
         None => Ok(writers),
-        Some(text) => {
+        Some((month, text)) => {
             let error = match source.smallest_business() {
-                Ok(None) => Error::refused(format!("{text}; nothing was published")),
-                Ok(Some(known_cause)) | Err(known_cause) => known_cause,
+                Ok(Some(known_cause)) => known_cause,
+                // Whether the cause can be found or not: what differs is refused, and no other try mends it.
+                Ok(None) | Err(_) => {
+                    Error::refused(format!("{text}{}; nothing was published", which(source, month)))
+                }
             };
             Err(Failure { writers, error })
         }
+    }
+}
+
+/// Names the invoices that differ between two readings of the month, if there are any.
+fn which(source: &mut Source, month: Month) -> String {
+    let Source::Postgres(session) = source else { return String::new() };
+    match differing(session, month) {
+        Ok(ids) if !ids.is_empty() => {
+            let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+            format!("; two readings differ in invoices {}", ids.join(", "))
+        }
+        _ => String::new(),
     }
 }
 

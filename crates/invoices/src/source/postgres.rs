@@ -10,6 +10,7 @@ use crate::lake::commit::SourceSnapshot;
 use crate::money;
 use crate::month::Window;
 use postgres::error::SqlState;
+use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, Row, SimpleQueryMessage};
 
 /// Bucket of the window's first month, see [`Session::fingerprints`].
@@ -220,6 +221,21 @@ impl Session {
 /// Runs a query that gives one row.
 pub fn query_one(client: &mut Client, sql: &str, doing: &str) -> Result<Row> {
     client.query_one(sql, &[]).map_err(|error| failed(doing, error))
+}
+
+/// Runs a query and hands over its rows one by one, however many there are.
+pub fn each_row(
+    client: &mut Client,
+    sql: &str,
+    doing: &str,
+    mut consume: impl FnMut(&Row) -> Result<()>,
+) -> Result<()> {
+    const NO_PARAMETERS: [i64; 0] = [];
+    let mut rows = client.query_raw(sql, NO_PARAMETERS).map_err(|error| failed(doing, error))?;
+    while let Some(row) = rows.next().map_err(|error| failed(doing, error))? {
+        consume(&row)?;
+    }
+    Ok(())
 }
 
 /// The first column of a simple query's only row, such as a SHOW.

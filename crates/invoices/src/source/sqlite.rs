@@ -112,7 +112,9 @@ impl Session {
     pub fn rows_sql(&self, window: Option<Window>) -> String {
         let date = quote(&self.names.issue_date_column);
         let filter = window.map_or(String::new(), |window| {
-            format!(" where {date} >= '{}' and {date} < '{}'", window.first, window.last.plus(1))
+            // Dates are compared as text, in which the month after 9999-12 would come before it.
+            let last = window.last.first_day().format("%Y-%m");
+            format!(" where {date} >= '{}' and {date} < '{last}-32'", window.first)
         });
         format!("select {} from {}{filter}", self.columns_sql(), self.table)
     }

@@ -109,8 +109,9 @@ impl PostgresTable {
     fn heaps(client: &mut Client, oid: u32, kind: &str, relation: &str) -> Result<Vec<String>> {
         match kind {
             "r" | "m" => {
-                // A parent of inherited tables gives their rows too; they are divided like partitions.
-                let sql = "with recursive heap(oid) as (select $1::oid union all \
+                // A parent of inherited tables gives their rows too; they are divided like partitions, and
+                // one that inherits on two ways is there once.
+                let sql = "with recursive heap(oid) as (select $1::oid union \
                      select i.inhrelid from pg_inherits i join heap h on i.inhparent = h.oid) \
                      select format('%I.%I', n.nspname, c.relname), \
                      c.relkind in ('r', 'm') and has_table_privilege(c.oid, 'select') \
@@ -167,7 +168,8 @@ impl PostgresTable {
         format!("{date} >= {} or {date} < {}", self.date_literal(END_DAY), self.date_literal(FIRST_DAY))
     }
 
-    fn date_literal(&self, day: &str) -> String {
+    /// A day, `2026-01-05`, as a literal of the date's type; its midnight in UTC.
+    pub fn date_literal(&self, day: &str) -> String {
         match self.date_type {
             DateType::Timestamp => format!("'{day} 00:00:00'::timestamp"),
             DateType::TimestampTz => format!("'{day} 00:00:00+00'::timestamptz"),

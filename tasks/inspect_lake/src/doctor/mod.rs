@@ -3,6 +3,8 @@
 //! A check that fails never hides the next one unless that one needs it.
 
 mod check;
+mod connector;
+mod content;
 mod index;
 mod lake;
 mod postgres;
@@ -27,8 +29,13 @@ pub fn run(args: &DoctorArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     source.show(form);
     let lake = runtime.block_on(lake::check(&args.lake));
     lake.show(form);
+    let mut checks = [source.into_inner(), lake.into_inner()].concat();
+    if let Some(url) = &args.connect.connect {
+        let connector = connector::check(&args.connect, url, &args.source, runtime);
+        connector.show(form);
+        checks.extend(connector.into_inner());
+    }
 
-    let checks = [source.into_inner(), lake.into_inner()].concat();
     let [ok, warn, fail] = check::tally(&checks);
     let facts = json!({ "command": "doctor", "ok": ok, "warn": warn, "fail": fail, "checks": checks });
     match check::failure(&checks) {

@@ -3,11 +3,11 @@
 use super::check::{Checks, Finding};
 use super::server::Server;
 use super::table_facts::TableFacts;
-use super::{check::Outcome, index};
+use super::{check::Outcome, content, index};
 use crate::text;
 use invoices::source::SourceArgs;
 use invoices::source::args::quote;
-use invoices::source::postgres::{Session, failed, query_one};
+use invoices::source::postgres::{ADVICE_ON_POLICIES, Session, failed, query_one};
 use invoices::source::table::PostgresTable;
 use invoices::source::url::PostgresUrl;
 use invoices::{Kind, Result};
@@ -15,6 +15,10 @@ use postgres::Client;
 
 /// A doctor must not load a production database: longer looks are given up.
 const LOOK_SECONDS_MAX: u32 = 30;
+/// How the catalog writes an amount, the last of the columns, without precision and scale.
+const PLAIN_NUMERIC: &str = " numeric";
+/// Amounts that are looked at for decimals.
+const AMOUNTS_MAX: u32 = 10_000;
 
 pub fn check(url: &PostgresUrl, args: &SourceArgs, checks: &mut Checks) {
     let Some(mut client) = checks.value_or_fail("connect", url.connect()) else { return };
@@ -24,6 +28,9 @@ pub fn check(url: &PostgresUrl, args: &SourceArgs, checks: &mut Checks) {
     checks.add("role", server.role());
     checks.add("connections", server.connections());
     checks.add("statement timeout", server.statement_timeout());
+    if let Some(replay) = server.replay() {
+        checks.add("replay", replay);
+    }
     let careful =
         format!("set statement_timeout = '{LOOK_SECONDS_MAX}s'; set default_transaction_read_only = on");
     let set = client.batch_execute(&careful).map_err(|error| failed("cannot limit this session", error));
@@ -41,9 +48,12 @@ fn check_table(client: &mut Client, table: &PostgresTable, checks: &mut Checks) 
     let facts = TableFacts::ask(client, table);
     let Some(facts) = checks.value_or_fail("table", facts) else { return };
     checks.add("table", described(table, &facts.columns));
-    let readable = checks.value_or_fail("privileges", privileges(client, table));
-    let Some(privileges) = readable else { return };
+    let privileges = privileges(client, table);
+    let is_hidden = privileges.as_ref().is_err_and(|error| error.to_string().contains(ADVICE_ON_POLICIES));
+    let check = if is_hidden { "row security" } else { "privileges" };
+    let Some(privileges) = checks.value_or_fail(check, privileges) else { return };
     checks.add("privileges", privileges);
+    checks.attempt("row security", row_security(client, table));
     checks.add("not null", not_null(&table.relation, &table.nullable));
     if facts.heaps.is_empty() {
         let advice = "name the table itself with --table to have keys, index and statistics checked";
@@ -58,13 +68,22 @@ fn check_table(client: &mut Client, table: &PostgresTable, checks: &mut Checks) 
         checks.add("statistics", index::statistics(&facts.heaps));
         checks.add("extent", index::extent(&facts.heaps));
     }
-    checks.attempt("months", months(client, table));
+    match odd_dates(client, table) {
+        Ok([months, dates]) => {
+            checks.add("months", months);
+            checks.add("dates", dates);
+        }
+        Err(error) => checks.attempt("months", Err(error)),
+    }
+    let declares_decimals = table.money.scale > 0 && !facts.columns.ends_with(PLAIN_NUMERIC);
+    if !declares_decimals {
+        checks.attempt("amounts", amounts(client, table));
+    }
 }
 
 fn described(table: &PostgresTable, columns: &str) -> Finding {
     let detail = format!("{}: {columns}; amounts are {}", table.relation, table.money);
-    // The catalog writes a column without precision and scale as plain `numeric`.
-    if columns.ends_with(" numeric") {
+    if columns.ends_with(PLAIN_NUMERIC) {
         let advice = "declare it numeric(precision, scale), or see that --amount-scale is right";
         return Finding::warn(format!("{detail}, because the column declares no scale"), advice);
     }
@@ -117,24 +136,66 @@ fn id_key(relation: &str, id: &str, columns: Option<i32>) -> Finding {
     }
 }
 
-/// Counts invoices that no month can hold; an index on the date makes it quick.
-fn months(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
-    let column = &table.names.issue_date_column;
-    let is_null = if table.nullable.contains(column) {
-        format!(" or {} is null", quote(column))
+/// Every session of ours makes Postgres refuse a read from which a policy hides rows, so one that
+/// succeeded has seen them all.
+fn row_security(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
+    let sql = "select relrowsecurity from pg_class where oid = to_regclass($1)";
+    let row = client.query_one(sql, &[&table.relation]);
+    let is_on: bool = row.map_err(|error| failed("cannot look up row-level security", error))?.get(0);
+    Ok(Finding::ok(if is_on {
+        "the table has it, and this role is exempt: it sees every row"
     } else {
-        String::new()
-    };
+        "no policy hides rows from this role"
+    }))
+}
+
+/// Counts invoices that no month can hold, and those whose dates may stand for something else, in one look;
+/// an index on the date makes it quick.
+fn odd_dates(client: &mut Client, table: &PostgresTable) -> Result<[Finding; 2]> {
+    let column = &table.names.issue_date_column;
+    let date = quote(column);
+    let is_null = if table.nullable.contains(column) { format!(" or {date} is null") } else { String::new() };
     let outside = table.outside_any_month();
-    let sql = format!("select count(*)::int8 from {} where {outside}{is_null}", table.relation);
-    match query_one(client, &sql, "cannot count the invoices outside any month") {
-        Ok(row) => Ok(outside_any_month(row.get(0), column)),
-        Err(error) if error.kind() == Kind::Retry => Ok(Finding::warn(
-            format!("invoices outside any month were not counted within {LOOK_SECONDS_MAX} seconds"),
-            format!("an index on {column} and NOT NULL make this quick"),
-        )),
+    let early = format!("{date} < {}", table.date_literal(&format!("{}-01-01", content::YEAR_MIN)));
+    let late = format!("{date} >= {}", table.date_literal(&format!("{}-01-01", content::YEAR_MAX + 1)));
+    let sql = format!(
+        "select count(*) filter (where {outside}{is_null}), count(*) filter (where {early} and not ({outside})), \
+         count(*) filter (where {late} and not ({outside})) from {} where {early} or {late}{is_null}",
+        table.relation
+    );
+    match query_one(client, &sql, "cannot count the invoices with odd dates") {
+        Ok(row) => {
+            let [outside, early, late] = [0_usize, 1, 2].map(|index| row.get::<_, i64>(index));
+            let sentinels = content::sentinel_dates(early.unsigned_abs(), late.unsigned_abs(), column);
+            Ok([outside_any_month(outside, column), sentinels])
+        }
+        Err(error) if error.kind() == Kind::Retry => {
+            let not_counted = |which: &str| {
+                Finding::warn(
+                    format!("invoices {which} were not counted within {LOOK_SECONDS_MAX} seconds"),
+                    format!("an index on {column} and NOT NULL make this quick"),
+                )
+            };
+            let years = format!("before {} and after {}", content::YEAR_MIN, content::YEAR_MAX);
+            Ok([not_counted("outside any month"), not_counted(&years)])
+        }
         Err(error) => Err(error),
     }
+}
+
+/// Looks for decimals in amounts whose column declares none.
+fn amounts(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
+    let column = &table.names.amount_column;
+    let [.., amount] = table.expressions();
+    let sql = format!(
+        "select count(*), count(*) filter (where amount = trunc(amount)) from \
+         (select {amount} as amount from {} where {} is not null limit {AMOUNTS_MAX}) as looked_at",
+        table.relation,
+        quote(column)
+    );
+    let row = query_one(client, &sql, "cannot look at the amounts")?;
+    let [looked_at, whole] = [0_usize, 1].map(|index| row.get::<_, i64>(index).unsigned_abs());
+    Ok(content::whole_amounts(looked_at, whole, column, table.money))
 }
 
 fn outside_any_month(count: i64, column: &str) -> Finding {

@@ -21,7 +21,9 @@ const ASK: &str = "\
       pg_is_in_recovery(), r.rolname::text, r.rolsuper, r.rolconnlimit::int8, \
       current_setting('max_connections')::int8, \
       (select coalesce(sum(numbackends), 0)::int8 from pg_stat_database), \
-      (select setting::int8 from pg_settings where name = 'statement_timeout') \
+      (select setting::int8 from pg_settings where name = 'statement_timeout'), \
+      (select setting::int8 from pg_settings where name = 'max_standby_streaming_delay'), \
+      current_setting('hot_standby_feedback') = 'on' \
     from pg_roles r where r.rolname = current_user";
 
 /// Facts about server, role and session.
@@ -40,6 +42,10 @@ pub struct Server {
     connections: i64,
     /// 0 for none.
     statement_timeout_ms: i64,
+    /// How long a replica lets a read hold up its replay; -1 for ever.
+    replay_wait_ms: i64,
+    /// A replica that tells its primary which rows it still reads.
+    has_feedback: bool,
 }
 
 impl Server {
@@ -56,6 +62,8 @@ impl Server {
             connections_max: row.get(7),
             connections: row.get(8),
             statement_timeout_ms: row.get(9),
+            replay_wait_ms: row.get(10),
+            has_feedback: row.get(11),
         })
     }
 
@@ -66,7 +74,7 @@ impl Server {
             return Finding::fail(detail, "PostgreSQL 12 or newer is needed");
         }
         if self.is_replica {
-            let advice = "good, the primary has no work with it; if long reads are cancelled by replay, raise max_standby_streaming_delay";
+            let advice = "good, the primary has no work with it";
             return Finding { advice: Some(advice.to_owned()), ..Finding::ok(detail) };
         }
         Finding::ok(detail)
@@ -120,6 +128,25 @@ impl Server {
             limit => Finding::ok(format!("{} minutes", text::grouped(limit / 60_000))),
         }
     }
+
+    /// Whether a replica's replay leaves reads the time that they need; none on a primary.
+    pub fn replay(&self) -> Option<Finding> {
+        let (wait_ms, seconds) = (self.replay_wait_ms, self.replay_wait_ms / 1000);
+        let detail = match wait_ms {
+            ..0 => "replay waits for reads".to_owned(),
+            _ => format!("replay cancels a read that is in its way for {} seconds", text::grouped(seconds)),
+        };
+        let is_enough = !(0..STATEMENT_TIMEOUT_MIN_MS).contains(&wait_ms);
+        self.is_replica.then(|| match (is_enough, self.has_feedback) {
+            (true, _) => Finding::ok(detail),
+            (false, true) => Finding::ok(format!("{detail}, and hot_standby_feedback keeps vacuum out of it")),
+            (false, false) => Finding::warn(
+                detail,
+                "a pass over a large table takes minutes: set max_standby_streaming_delay = '30min' on the replica, or \
+                 hot_standby_feedback = on, which holds back vacuum on the primary",
+            ),
+        })
+    }
 }
 
 fn is_this_machine(hosts: &[Host]) -> bool {
@@ -159,6 +186,8 @@ mod tests {
             connections_max: 100,
             connections: 7,
             statement_timeout_ms: 0,
+            replay_wait_ms: 30_000,
+            has_feedback: false,
         }
     }
 
@@ -181,6 +210,16 @@ mod tests {
         assert_eq!(server().connections().outcome, Outcome::Ok);
         assert_eq!(Server { role_connections_max: 2, ..server() }.connections().outcome, Outcome::Warn);
         assert_eq!(Server { connections: 99, ..server() }.connections().outcome, Outcome::Warn);
+    }
+
+    #[test]
+    fn a_replica_whose_replay_does_not_wait_is_pointed_out() {
+        assert!(server().replay().is_none());
+        let of = |replay_wait_ms, has_feedback| {
+            Server { is_replica: true, replay_wait_ms, has_feedback, ..server() }.replay().unwrap().outcome
+        };
+        assert_eq!([of(30_000, false), of(0, false)], [Outcome::Warn; 2]);
+        assert_eq!([of(30_000, true), of(1_800_000, false), of(-1, false)], [Outcome::Ok; 3]);
     }
 
     #[test]

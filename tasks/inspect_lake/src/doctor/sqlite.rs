@@ -1,11 +1,13 @@
 //! The checks of a SQLite source. The file is small enough to be read in full.
 
 use super::check::{Checks, Finding};
+use super::content;
 use crate::text;
-use invoices::money;
-use invoices::source::SourceArgs;
+use chrono::Datelike;
+use invoices::money::{self, MoneyType};
 use invoices::source::args::quote;
 use invoices::source::sqlite::{Session, failed};
+use invoices::source::{MonthFingerprints, SourceArgs};
 use invoices::{Error, Fingerprint, Month, Result, Window};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
@@ -18,27 +20,61 @@ pub fn check(path: &Path, args: &SourceArgs, checks: &mut Checks) {
         Finding::ok(format!("{} ({}), table {}", path.display(), text::size(bytes), args.table)),
     );
     checks.attempt("index", date_index(path, args));
-    checks.attempt("invoices", invoices(&mut session));
+    if let Some(months) = checks.value_or_fail("invoices", months(&mut session)) {
+        checks.add("invoices", invoices(&months, session.money));
+        checks.add("dates", sentinel_dates(&months, &args.columns.issue_date_column));
+        checks.attempt("amounts", amounts(path, args, session.money));
+    }
 }
 
 /// Reads every row, as the tasks would, and so finds every date and amount that they would refuse.
-fn invoices(session: &mut Session) -> Result<Finding> {
+fn months(session: &mut Session) -> Result<MonthFingerprints> {
     let always = Window { first: month("0001-01-01")?, last: month("9999-12-01")? };
-    let months = session.fingerprints(always)?;
+    session.fingerprints(always)
+}
+
+fn invoices(months: &MonthFingerprints, money: MoneyType) -> Finding {
     let mut total = Fingerprint::default();
     months.values().for_each(|month| total.merge(*month));
     let (Some(first), Some(last)) = (months.keys().next(), months.keys().next_back()) else {
-        return Ok(Finding::warn(
+        return Finding::warn(
             "the table is empty",
             "load invoices into it, for example with populate_tables",
-        ));
+        );
     };
-    Ok(Finding::ok(format!(
+    Finding::ok(format!(
         "{} invoices in {}, {first} to {last}, {} in all; every date and amount is exact",
         text::grouped(total.rows),
         text::count(months.len(), "month"),
-        text::grouped(money::format(total.amount, session.money.scale)),
-    )))
+        text::grouped(money::format(total.amount, money.scale)),
+    ))
+}
+
+fn sentinel_dates(months: &MonthFingerprints, column: &str) -> Finding {
+    let rows = |is_odd: fn(i32) -> bool| -> u64 {
+        let odd = months.iter().filter(|(month, _)| is_odd(month.first_day().year()));
+        odd.map(|(_, found)| found.rows).sum()
+    };
+    content::sentinel_dates(
+        rows(|year| year < content::YEAR_MIN),
+        rows(|year| year > content::YEAR_MAX),
+        column,
+    )
+}
+
+/// SQLite's columns declare nothing, so an amount has decimals when it is written with them.
+fn amounts(path: &Path, args: &SourceArgs, money: MoneyType) -> Result<Finding> {
+    let (_, table) = args.table_parts()?;
+    let column = &args.columns.amount_column;
+    let sql = format!(
+        "select count(*), count(*) filter (where {0} not like '%.%') from {1}",
+        quote(column),
+        quote(table)
+    );
+    let counts = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|connection| connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?))));
+    let (rows, whole): (i64, i64) = counts.map_err(|error| failed("cannot look at the amounts", error))?;
+    Ok(content::whole_amounts(rows.unsigned_abs(), whole.unsigned_abs(), column, money))
 }
 
 fn month(text: &str) -> Result<Month> {
@@ -85,9 +121,9 @@ mod tests {
     #[test]
     fn a_good_file_lacks_only_the_index_and_then_nothing() {
         let demo = Demo::new();
-        assert_eq!(tally(&check_demo(&demo)), [2, 1, 0]);
+        assert_eq!(tally(&check_demo(&demo)), [4, 1, 0]);
         demo.execute("create index by_date on invoices (issue_date)");
-        assert_eq!(tally(&check_demo(&demo)), [3, 0, 0]);
+        assert_eq!(tally(&check_demo(&demo)), [5, 0, 0]);
     }
 
     #[test]
@@ -100,6 +136,16 @@ mod tests {
             demo.execute(statement);
             assert_eq!(failure(&check_demo(&demo)).unwrap().kind(), invoices::Kind::Config);
         }
+    }
+
+    #[test]
+    fn dates_that_stand_for_unknown_and_amounts_that_may_be_cents_are_pointed_out() {
+        let demo = Demo::new();
+        demo.execute("update invoices set issue_date = '1899-12-31' where invoice_id = 2");
+        demo.execute("update invoices set issue_date = '2101-01-01 00:00:00' where invoice_id = 3");
+        assert_eq!(tally(&check_demo(&demo)), [3, 2, 0]);
+        demo.execute("update invoices set amount_usd = invoice_id");
+        assert_eq!(tally(&check_demo(&demo)), [2, 3, 0]);
     }
 
     #[test]

@@ -75,8 +75,9 @@ impl Difference {
     pub fn sentence(mut self) -> Option<String> {
         let mut ids: Vec<i64> = self.by_id.keys().copied().collect();
         ids.sort_unstable();
-        let differing = ids.len();
-        for id in ids.into_iter().take(NAMED_MAX - self.unreadable.len()) {
+        let named = ids.len().min(NAMED_MAX - self.unreadable.len());
+        let others = ids.len() - named;
+        for id in ids.into_iter().take(named) {
             let what = match self.by_id[&id].0 {
                 1.. => "is in the lake and not in the source",
                 0 => "differs",
@@ -84,25 +85,32 @@ impl Difference {
             };
             self.unreadable.push(format!("invoice {id} {what}"));
         }
-        let more = match differing.checked_sub(self.unreadable.len()) {
-            Some(others) if others > 0 => format!(" and {others} more"),
-            _ => String::new(),
-        };
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
         (!self.unreadable.is_empty()).then(|| format!("{}{more}", self.unreadable.join(", ")))
     }
 }
 
-/// Takes the month's rows of the source away from the lake's.
+/// Takes the month's rows of the source away from the lake's, as they are in an exported snapshot if one is
+/// given, otherwise as they are now.
 ///
 /// # Errors
 /// As the source's client says.
-pub fn take_source(difference: &mut Difference, args: &SourceArgs, month: Month) -> Result<()> {
+pub fn take_source(
+    difference: &mut Difference,
+    args: &SourceArgs,
+    snapshot: Option<&str>,
+    month: Month,
+) -> Result<()> {
     match args.url()? {
         SourceUrl::Postgres(url) => {
             let mut client = url.connect()?;
             let doing = "cannot read the source's invoices as text";
-            let set = "set timezone = 'UTC'; set default_transaction_read_only = on";
-            client.batch_execute(set).map_err(|error| failed(doing, error))?;
+            let mut begin = "begin isolation level repeatable read read only".to_owned();
+            if let Some(snapshot) = snapshot {
+                begin.push_str(&format!("; set transaction snapshot '{snapshot}'"));
+            }
+            begin.push_str("; set local timezone = 'UTC'");
+            client.batch_execute(&begin).map_err(|error| failed(doing, error))?;
             let copied =
                 client.copy_out(&postgres_sql(args, month)?).map_err(|error| failed(doing, error))?;
             for line in std::io::BufReader::new(copied).lines() {
@@ -161,14 +169,19 @@ fn postgres_sql(args: &SourceArgs, month: Month) -> Result<String> {
 ///
 /// # Errors
 /// As [`take_source`] and [`Difference::add_object`].
-pub fn compare(objects: Vec<Bytes>, args: &SourceArgs, month: Month) -> Result<Option<String>> {
+pub fn compare(
+    objects: Vec<Bytes>,
+    args: &SourceArgs,
+    snapshot: Option<&str>,
+    month: Month,
+) -> Result<Option<String>> {
     let mut difference = Difference::default();
     for object in objects {
         difference
             .add_object(object)
             .map_err(|error| Error::refused("not read row by row").because(error))?;
     }
-    take_source(&mut difference, args, month)?;
+    take_source(&mut difference, args, snapshot, month)?;
     Ok(difference.sentence())
 }
 
@@ -181,7 +194,7 @@ mod tests {
 
     fn compared(demo: &Demo) -> Option<String> {
         let object = demo.get("invoices/issue_date_yearmonth=2026-01-01/part-0.parquet");
-        compare(vec![object], &demo.source_args(), MONTH.parse().unwrap()).unwrap()
+        compare(vec![object], &demo.source_args(), None, MONTH.parse().unwrap()).unwrap()
     }
 
     #[test]

@@ -53,8 +53,10 @@ fn decimal_text(bytes: &[u8], scale: i32) -> String {
     format!("{}{whole}.{fraction}", if negative { "-" } else { "" })
 }
 
-/// The shortest way to write a decimal: no zeros after the last digit that counts, no sign of zero.
+/// The shortest way to write a decimal: no zeros that don't count, no plus, no sign of zero.
 pub fn amount(text: &str) -> String {
+    let text = text.trim();
+    let text = text.strip_prefix('+').unwrap_or(text);
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
@@ -79,7 +81,15 @@ mod tests {
 
     #[test]
     fn one_amount_is_written_one_way() {
-        for (text, short) in [("10.00", "10"), ("-0.50", "-.5"), ("0.00", "0"), ("-0", "0"), ("7", "7")] {
+        for (text, short) in [
+            ("10.00", "10"),
+            ("-0.50", "-.5"),
+            ("0.00", "0"),
+            ("-0", "0"),
+            ("7", "7"),
+            (" +07.10 ", "7.1"),
+            ("NaN", "NaN"),
+        ] {
             assert_eq!(amount(text), short, "{text}");
         }
         assert_eq!(decimal_text(&1234_i64.to_be_bytes(), 2), "12.34");

@@ -33,8 +33,9 @@ pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     let snapshot = source.snapshot().clone();
     let money = source.money();
     let fingerprints = source.fingerprints(window)?;
-    // The snapshot holds back vacuum in the source, and the lake may take its time.
-    drop(source);
+    // The snapshot holds back vacuum in the source, and the lake may take its time: it is kept only where
+    // every invoice must be read in it once more.
+    let kept = args.deep.then_some(source);
 
     let reader = MonthReader::new(lake, money);
     let progress = Progress::new("months", window.len() as u64);
@@ -48,8 +49,11 @@ pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     let mut states: Vec<MonthState> = runtime.block_on(states.try_collect())?;
     drop(progress);
     for state in &mut states {
-        name_invoices(state, args, &reader, runtime)?;
+        let exported = kept.as_ref().map(|source| source.snapshot().snapshot.as_str());
+        let exported = exported.filter(|id| !id.is_empty());
+        name_invoices(state, args, exported, &reader, runtime)?;
     }
+    drop(kept);
 
     report::show(&states, money, form, args.quiet);
     report::result(&states, money, &snapshot)
@@ -60,6 +64,7 @@ pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
 fn name_invoices(
     state: &mut MonthState,
     args: &VerifyArgs,
+    snapshot: Option<&str>,
     reader: &MonthReader,
     runtime: &Runtime,
 ) -> Result<()> {
@@ -69,7 +74,7 @@ fn name_invoices(
         return Ok(());
     }
     let objects = runtime.block_on(reader.whole(&state.invoices.objects))?;
-    match deep::compare(objects, &args.source, state.month) {
+    match deep::compare(objects, &args.source, snapshot, state.month) {
         Ok(None) => {}
         Ok(Some(sentence)) => state.problems.push(format!("one by one: {sentence}")),
         Err(error) if error.kind() == invoices::Kind::Refused => state.problems.push(error.to_string()),

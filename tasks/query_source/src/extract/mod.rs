@@ -1,6 +1,7 @@
 //! Rows from the source to their months: several connections, one snapshot, bounded memory.
 
 mod blocks;
+mod differing;
 mod postgres;
 mod router;
 mod sqlite;
@@ -9,6 +10,7 @@ mod wire;
 use crate::args::Args;
 use crate::month_writer::MonthWriter;
 use crate::publish::Failure;
+pub use differing::differing;
 use invoices::lake::Lake;
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
