@@ -165,8 +165,8 @@ impl Lake {
     }
 
     async fn read_range_once(&self, object: &Object, range: Range<u64>) -> Result<Option<Bytes>> {
-        // Entity tags are quoted where they are compared, and kept without quotes.
-        let etag = format!("\"{}\"", object.etag);
+        // S3 wants entity tags in quotes; a local store compares them as they are kept.
+        let etag = if self.is_local { object.etag.clone() } else { format!("\"{}\"", object.etag) };
         let options = GetOptions::new().with_range(Some(range.clone())).with_if_match(Some(etag));
         let path = &object.path;
         let result = match self.store.get_opts(&key(path), options).await {
