@@ -112,7 +112,10 @@ impl Session {
         let context = self.context(pinned).map_err(|error| self.explained(&error, &[]))?;
         let names =
             context.state().sql_to_statement(sql, &context.state().config_options().sql_parser.dialect);
-        let names = names.and_then(|statement| context.state().resolve_table_references(&statement));
+        let names = names.and_then(|statement| {
+            strict::check_statement(&statement)?;
+            context.state().resolve_table_references(&statement)
+        });
         let mut columns = Vec::new();
         for name in names.map_err(|error| self.explained(&error, &[]))? {
             let Some(spelled) = self.spelled(name.table()) else { continue };

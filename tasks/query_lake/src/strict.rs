@@ -1,12 +1,13 @@
 //! Rules for what DataFusion would do in silence: text is not compared with numbers unless it is written as a literal,
-//! and whole numbers that do not fit their type are errors instead of other numbers.
+//! whole numbers that do not fit their type are errors instead of other numbers, and constructs that it answers
+//! wrongly are refused.
 
 use arrow::compute::kernels::numeric::{add, mul, sub};
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
-use datafusion::logical_expr::expr::{BinaryExpr, Case, InList, InSubquery, ScalarFunction};
+use datafusion::logical_expr::expr::{BinaryExpr, Case, InList, InSubquery, ScalarFunction, SetComparison, SetQuantifier as CompareWith};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -15,7 +16,51 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_expr_common::datum::apply;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, SetOperator, SetQuantifier, Visit, Visitor};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+
+/// Refuses set operations that DataFusion reads but answers without counting rows.
+///
+/// # Errors
+/// For INTERSECT ALL and EXCEPT ALL, wherever they stand.
+pub fn check_statement(statement: &Statement) -> Result<()> {
+    match statement {
+        Statement::Statement(statement) => refuse_in(statement.as_ref()),
+        Statement::Explain(explain) => check_statement(&explain.statement),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_in(statement: &impl Visit) -> Result<()> {
+    match statement.visit(&mut SetOperations) {
+        ControlFlow::Break(text) => Err(DataFusionError::NotImplemented(text)),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct SetOperations;
+
+impl Visitor for SetOperations {
+    type Break = String;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
+        uncounted(&query.body)
+    }
+}
+
+/// Operands that are queries of their own are visited by themselves.
+fn uncounted(body: &SetExpr) -> ControlFlow<String> {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else {
+        return ControlFlow::Continue(());
+    };
+    if *op != SetOperator::Union && *set_quantifier == SetQuantifier::All {
+        return ControlFlow::Break(format!("{op} ALL is not supported; use {op}, or count rows with GROUP BY"));
+    }
+    uncounted(left)?;
+    uncounted(right)
+}
 
 /// DataFusion's own rules between ours.
 pub fn rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
@@ -79,6 +124,14 @@ fn check(expr: &Expr, schema: &DFSchema) -> Result<()> {
                 }
                 _ => Ok(()),
             }
+        }
+        // What it makes of these is wrong where a value is NULL.
+        Expr::SetComparison(SetComparison { op, quantifier, .. })
+            if (*op, quantifier) != (Operator::Eq, &CompareWith::Any) =>
+        {
+            Err(DataFusionError::NotImplemented(format!(
+                "{op} {quantifier} of a subquery is not supported; compare with its MIN or MAX"
+            )))
         }
         _ => Ok(()),
     }
