@@ -1,8 +1,8 @@
 """Questions that analysts ask, answered by `query_lake` and by DuckDB over the same files.
 
-`questions/*.sql` holds them, one a paragraph. A comment before a question says what is special about it:
-`-- duckdb: …` is the same question in DuckDB's words, `-- differs: …` the reason why the answers are not the same,
-`-- refused: …` words of the sentence that refuses it.
+`questions/*.sql` holds them, one a paragraph. A comment beside a question says what is special about it:
+`-- duckdb: …` is the same question in DuckDB's words, `-- differs: …` the reason why the answers are not
+the same, `-- refused: …` words of the sentence that refuses it.
 """
 
 import json
@@ -27,7 +27,18 @@ from support.tasks import binary
 FOLDER = Path(__file__).parent / "questions"
 AS_OF, MONTHS = "2026-01-31", 3
 COUNTRIES = ("DE", "FR", "ZA", None)
-NAMES = ("Möller & Söhne", "O'Neil", "東京商事", "100% Pure", "under_score", "  spaced  ", "", "Zed", "ähnlich", "ABC")
+NAMES = (
+    "Möller & Söhne",
+    "O'Neil",
+    "東京商事",
+    "100% Pure",
+    "under_score",
+    "  spaced  ",
+    "",
+    "Zed",
+    "ähnlich",
+    "ABC",
+)
 
 
 @dataclass(frozen=True)
@@ -56,9 +67,7 @@ def questions(path: Path) -> list[Question]:
             assert sql.endswith(";"), sql
             sql = sql.removesuffix(";")
             found.append(
-                Question(
-                    sql, notes.get("duckdb", sql), notes.get("differs", ""), notes.get("refused", "")
-                )
+                Question(sql, notes.get("duckdb", sql), notes.get("differs", ""), notes.get("refused", ""))
             )
     return found
 
@@ -144,9 +153,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Data]:
     for number, value in enumerate(("a", "", "__HIVE_DEFAULT_PARTITION__", "a%25b", "é", "007", "7", "x y")):
         part = folder / "parts" / f"k={value}"
         part.mkdir(parents=True)
-        duck.sql(f"copy (select {number}::bigint as n, {number}.25::decimal(9, 2) as v) to '{part}/p.parquet'")
+        duck.sql(
+            f"copy (select {number}::bigint as n, {number}.25::decimal(9, 2) as v) to '{part}/p.parquet'"
+        )
     duck.sql(
-        f"create table parts as select * from read_parquet('{folder}/parts/*/*.parquet', hive_partitioning = true)"
+        f"create table parts as select * from read_parquet('{folder}/parts/*/*.parquet',"
+        " hive_partitioning = true)"
     )
     (folder / "numbers.csv").write_text(
         "i,d,w\n1,0.1,99999999999999999999999999999999999.99\n2,0.02,0.01\n,-3.003,\n9223372036854775807,,-1.5\n"

@@ -145,8 +145,7 @@ impl Session {
         options.sql_parser.parse_float_as_decimal = true;
         options.execution.collect_statistics = false;
         let pool_bytes = usize::try_from(self.memory_budget / 2).unwrap_or(usize::MAX);
-        let mut runtime =
-            RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(pool_bytes)));
+        let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(pool_bytes)));
         if let Some(folder) = &self.spill_folder {
             runtime = runtime.with_temp_file_path(folder);
         }
@@ -166,8 +165,7 @@ impl Session {
     /// A known table's name in its own letters; none when nobody knows it, and it may be the query's own.
     fn spelled(&self, name: &str) -> Option<&str> {
         let lake = TABLES.iter().map(|table| table.name());
-        let names: Vec<&str> =
-            lake.chain(self.sources.iter().map(|source| source.name.as_str())).collect();
+        let names: Vec<&str> = lake.chain(self.sources.iter().map(|source| source.name.as_str())).collect();
         let same = names.iter().find(|known| **known == name);
         same.or_else(|| names.iter().find(|known| known.eq_ignore_ascii_case(name))).copied()
     }

@@ -7,7 +7,9 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
-use datafusion::logical_expr::expr::{BinaryExpr, Case, InList, InSubquery, ScalarFunction, SetComparison, SetQuantifier as CompareWith};
+use datafusion::logical_expr::expr::{
+    BinaryExpr, Case, InList, InSubquery, ScalarFunction, SetComparison, SetQuantifier as CompareWith,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -56,7 +58,9 @@ fn uncounted(body: &SetExpr) -> ControlFlow<String> {
         return ControlFlow::Continue(());
     };
     if *op != SetOperator::Union && *set_quantifier == SetQuantifier::All {
-        return ControlFlow::Break(format!("{op} ALL is not supported; use {op}, or count rows with GROUP BY"));
+        return ControlFlow::Break(format!(
+            "{op} ALL is not supported; use {op}, or count rows with GROUP BY"
+        ));
     }
     uncounted(left)?;
     uncounted(right)
@@ -117,7 +121,8 @@ fn check(expr: &Expr, schema: &DFSchema) -> Result<()> {
         }
         Expr::InSubquery(InSubquery { expr, subquery, .. }) => {
             let found = subquery.subquery.schema();
-            let types = (expr.get_type(schema), found.fields().first().map(|field| field.data_type().clone()));
+            let types =
+                (expr.get_type(schema), found.fields().first().map(|field| field.data_type().clone()));
             match types {
                 (Ok(left), Some(right)) if is_mixed(&left, &right) => {
                     Err(mixed(expr, &left, "the subquery", &right))

@@ -56,7 +56,8 @@ pub fn read(files: &[File], delimiter: Delimiter, null_texts: &[String]) -> Resu
     for (index, file) in files.iter().enumerate() {
         let mut reader = open(file, delimiter)?;
         let positions = positions(reader.names(), &mut columns);
-        let absent: Vec<usize> = (0..columns.len()).filter(|position| !positions.contains(position)).collect();
+        let absent: Vec<usize> =
+            (0..columns.len()).filter(|position| !positions.contains(position)).collect();
         while let Some(row) = reader.read().map_err(|error| error.in_file(&file.0))? {
             for (field, &position) in positions.iter().enumerate() {
                 let text = value(&row, field, null_texts);
@@ -143,9 +144,13 @@ impl Column {
         let kind = self.common.unwrap_or(Kind::Text);
         let Some(odd) = &self.first_text else { return Ok(kind) };
         let (text, others) = (&odd.text, kind.plural());
-        Err(self.refused(odd, files, &format!(
-            "where the others are {others}; correct it, or use --null-text {text:?} if it means no value"
-        )))
+        Err(self.refused(
+            odd,
+            files,
+            &format!(
+                "where the others are {others}; correct it, or use --null-text {text:?} if it means no value"
+            ),
+        ))
     }
 
     /// A float would be another number.

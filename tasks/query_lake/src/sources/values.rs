@@ -143,8 +143,12 @@ impl Builder {
             text.map_or(Some(None), |text| parse(text).map(Some))
         }
         match self {
-            Self::Bool(column) => read(text, |text| text.parse().ok()).map(|value| column.append_option(value)),
-            Self::Int(column) => read(text, |text| text.parse().ok()).map(|value| column.append_option(value)),
+            Self::Bool(column) => {
+                read(text, |text| text.parse().ok()).map(|value| column.append_option(value))
+            }
+            Self::Int(column) => {
+                read(text, |text| text.parse().ok()).map(|value| column.append_option(value))
+            }
             Self::Decimal(column, scale) => {
                 read(text, |text| unscaled(text, *scale)).map(|value| column.append_option(value))
             }
