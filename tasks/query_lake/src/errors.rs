@@ -14,9 +14,13 @@ pub struct Known {
 /// Usage for SQL that cannot be run, refused for data that cannot be read, configuration for what does not fit.
 pub fn of_datafusion(error: &DataFusionError, known: &Known) -> Error {
     let root = root(error);
-    let text = one_line(&root.strip_backtrace());
+    let text = one_line(&root.message());
     match root {
-        DataFusionError::SQL(..) => Error::usage(format!("the query is not SQL that can be run: {text}")),
+        DataFusionError::SQL(parser, _) => {
+            let text = one_line(&parser.to_string());
+            let text = text.strip_prefix("sql parser error: ").unwrap_or(&text);
+            Error::usage(format!("the query is not SQL that can be run: {text}"))
+        }
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
             SchemaError::FieldNotFound { field, .. } => unknown_column(&field.name, known),
             _ => Error::usage(format!("the query cannot be run: {text}")),
@@ -31,15 +35,35 @@ pub fn of_datafusion(error: &DataFusionError, known: &Known) -> Error {
             }
             _ => Error::usage(format!("the query cannot be run: {text}")),
         },
-        DataFusionError::NotImplemented(_) | DataFusionError::Configuration(_) => {
-            Error::usage(format!("the query cannot be run: {text}"))
+        DataFusionError::NotImplemented(_) => Error::usage(format!("the query cannot be run here: {text}")),
+        DataFusionError::Configuration(_) => Error::usage(format!("the query cannot be run: {text}")),
+        // What DataFusion has not thought of; the rest of its text asks to report it there.
+        DataFusionError::Internal(_) => {
+            let text = text.split(". This issue was likely caused").next().unwrap_or(&text);
+            Error::usage(format!("the query cannot be run here, write it in another way: {text}"))
         }
-        DataFusionError::ArrowError(arrow, _)
-            if matches!(arrow.as_ref(), ArrowError::InvalidArgumentError(_)) =>
-        {
-            Error::usage(format!("the types of columns do not fit together: {text}; CAST one of them"))
-        }
+        DataFusionError::ArrowError(arrow, _) => of_arrow(arrow),
         _ => Error::refused(format!("the query failed: {text}")),
+    }
+}
+
+fn of_arrow(error: &ArrowError) -> Error {
+    match error {
+        ArrowError::InvalidArgumentError(text) => Error::usage(format!(
+            "the types of columns do not fit together: {}; CAST one of them",
+            one_line(text)
+        )),
+        ArrowError::DivideByZero => Error::refused(
+            "the query divides by zero; NULLIF(divisor, 0) makes it NULL, and WHERE leaves it out",
+        ),
+        ArrowError::ArithmeticOverflow(text) => Error::refused(format!(
+            "a result has more digits than its type; CAST to one with more digits: {}",
+            one_line(text)
+        )),
+        ArrowError::CastError(text) | ArrowError::ParseError(text) => {
+            Error::refused(format!("a value cannot be CAST; TRY_CAST makes it NULL: {}", one_line(text)))
+        }
+        other => Error::refused(format!("the query failed: {}", one_line(&other.to_string()))),
     }
 }
 

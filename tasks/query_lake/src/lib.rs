@@ -6,7 +6,8 @@
 //! * [`lake_tables`], [`layout`]: what commit records say, as tables of [`objects`]; [`pinned`]: the object store that
 //!   DataFusion reads through, which gives recorded objects or nothing and counts bytes.
 //! * [`sources`]: files, mails and databases as tables.
-//! * [`functions`], [`sum`]: SQL functions beside DataFusion's own; [`errors`]: its errors in one sentence.
+//! * [`functions`], [`sum`], [`strict`]: SQL functions beside DataFusion's own, and what is refused; [`errors`]: its errors
+//!   in one sentence.
 //! * [`output`]: tables, CSV, JSON lines and Parquet, published when the query has ended.
 //! * [`ddl`], [`lint`]: the lake for other engines; [`delta`]: the same as Delta tables; [`catalog`]: in catalogs.
 //!
@@ -31,6 +32,7 @@ mod output;
 mod pinned;
 mod session;
 mod sources;
+mod strict;
 mod sum;
 
 pub use args::Args;

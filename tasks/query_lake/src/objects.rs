@@ -2,8 +2,7 @@
 //! condition on partition columns excludes are never opened.
 
 use crate::pinned::{self, Pinned};
-use arrow::array::{Array, ArrayRef, BooleanArray};
-use arrow::compute::{and, prep_null_mask_filter};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -75,19 +74,15 @@ impl Group {
         let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
         let known = DFSchema::try_from(batch.schema())?;
-        let found =
-            state.create_physical_expr(condition, &known)?.evaluate(&batch)?.into_array(batch.num_rows())?;
-        let Some(found) = found.as_any().downcast_ref::<BooleanArray>() else {
+        let found = state
+            .create_physical_expr(condition, &known)
+            .and_then(|condition| condition.evaluate(&batch)?.into_array(batch.num_rows()));
+        // What cannot be decided here, such as a condition on a subquery, excludes nothing.
+        let Some(found) = found.ok().and_then(|found| found.as_boolean_opt().cloned()) else {
             return Ok(self.parts.clone());
         };
-        let is_kept = and(&prep_null_mask_filter(found), &BooleanArray::from(vec![true; found.len()]))?;
-        Ok(self
-            .parts
-            .iter()
-            .zip(is_kept.iter())
-            .filter(|(_, kept)| *kept == Some(true))
-            .map(|(p, _)| p.clone())
-            .collect())
+        let kept = self.parts.iter().zip(found.iter()).filter(|(_, kept)| *kept == Some(true));
+        Ok(kept.map(|(part, _)| part.clone()).collect())
     }
 
     fn plan(

@@ -11,9 +11,10 @@ use crate::memory::held_bytes;
 use crate::output::{Destination, Writer};
 use crate::pinned::{self, Pinned};
 use crate::sources::{Loading, Source};
-use crate::{functions, sum};
+use crate::{functions, strict, sum};
 use datafusion::catalog::TableProvider;
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, TableReference};
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -24,6 +25,7 @@ use invoices::lake::{ATTEMPTS, Lake, step_aside};
 use invoices::task::{check_stop, grouped};
 use invoices::{Error, Result};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ use tokio::runtime::Handle;
 
 /// How often a running query is looked after: signals, memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What questions are asked of, and within which limits.
 pub struct Session {
     pub lake: Option<Lake>,
     pub sources: Vec<Source>,
@@ -59,12 +63,13 @@ impl Session {
     /// Usage for a query that cannot be run, refused for data that cannot be read, configuration for
     /// what is missing or does not fit in memory, retry when the lake keeps changing.
     pub fn answer(&self, sql: &str, output: &Output) -> Result<Value> {
+        let started = Instant::now();
         for attempt in 1..=ATTEMPTS {
             self.runtime.block_on(step_aside(attempt));
-            check_stop()?;
+            self.check_on(started)?;
             let pinned = Arc::new(Pinned::default());
             let scratch = output.destination.scratch()?;
-            match self.run(sql, output, &pinned, scratch.reopen()?) {
+            match self.run(sql, output, &pinned, scratch.reopen()?, started) {
                 Ok((rows, columns)) => {
                     output.destination.publish(scratch, &self.runtime)?;
                     return Ok(facts(output, &pinned, rows, columns, attempt));
@@ -92,25 +97,35 @@ impl Session {
     /// Columns and types of a table, as lines for people.
     pub fn describe(&self, table: &str) -> Result<Vec<String>> {
         let pinned = Arc::new(Pinned::default());
-        let found = self.open(table, &pinned)?.ok_or_else(|| {
-            let known = Known { tables: self.table_names(), columns: Vec::new() };
-            errors::unknown_table(table, &known)
-        })?;
-        let schema = found.schema();
+        let schema = self.open(self.spelled(table).unwrap_or(table), &pinned)?.schema();
         Ok(schema.fields().iter().map(|field| format!("{}  {}", field.name(), field.data_type())).collect())
     }
 
-    fn run(&self, sql: &str, output: &Output, pinned: &Arc<Pinned>, file: File) -> Result<(u64, usize)> {
+    fn run(
+        &self,
+        sql: &str,
+        output: &Output,
+        pinned: &Arc<Pinned>,
+        file: File,
+        started: Instant,
+    ) -> Result<(u64, usize)> {
         let context = self.context(pinned).map_err(|error| self.explained(&error, &[]))?;
         let names =
             context.state().sql_to_statement(sql, &context.state().config_options().sql_parser.dialect);
-        let names = names.and_then(|statement| context.state().resolve_table_references(&statement));
+        let names = names.and_then(|statement| {
+            strict::check_statement(&statement)?;
+            context.state().resolve_table_references(&statement)
+        });
         let mut columns = Vec::new();
         for name in names.map_err(|error| self.explained(&error, &[]))? {
-            let name = name.table();
-            if let Some(table) = self.open(name, pinned)? {
-                columns.extend(table.schema().fields().iter().map(|field| field.name().clone()));
-                context.register_table(name, table).map_err(|error| self.explained(&error, &columns))?;
+            let Some(spelled) = self.spelled(name.table()) else { continue };
+            let table = self.open(spelled, pinned)?;
+            self.check_on(started)?;
+            columns.extend(table.schema().fields().iter().map(|field| field.name().clone()));
+            // `plan` may look for the name as it was typed.
+            for name in BTreeSet::from([name.table(), spelled]) {
+                let registered = context.register_table(TableReference::bare(name), table.clone());
+                registered.map_err(|error| self.explained(&error, &columns))?;
             }
         }
         let plan =
@@ -118,7 +133,7 @@ impl Session {
         let frame = DataFrame::new(context.state(), plan);
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let writer = Writer::new(output.format, file, &schema, self.max_rows, output.width)?;
-        let rows = self.stream(frame, writer, &columns)?;
+        let rows = self.stream(frame, writer, &columns, started)?;
         Ok((rows, schema.fields().len()))
     }
 
@@ -129,42 +144,61 @@ impl Session {
         // An amount that was typed is exact.
         options.sql_parser.parse_float_as_decimal = true;
         options.execution.collect_statistics = false;
-        let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(
-            usize::try_from(self.memory_budget).unwrap_or(usize::MAX),
-        )));
+        let pool_bytes = usize::try_from(self.memory_budget / 2).unwrap_or(usize::MAX);
+        let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(pool_bytes)));
         if let Some(folder) = &self.spill_folder {
             runtime = runtime.with_temp_file_path(folder);
         }
-        let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime.build_arc()?)
+            .with_default_features()
+            .with_analyzer_rules(strict::rules())
+            .build();
+        let context = SessionContext::new_with_state(state);
         context.register_object_store(pinned::store_url()?.as_ref(), pinned.clone());
         functions::all().into_iter().for_each(|function| context.register_udf(function));
         context.register_udaf(sum::checked());
         Ok(context)
     }
 
-    /// A table of the lake or a source; none when nobody knows the name, which may be the query's own.
-    fn open(&self, name: &str, pinned: &Arc<Pinned>) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) = TABLES.into_iter().find(|table| table.name() == name) {
+    /// A known table's name in its own letters; none when nobody knows it, and it may be the query's own.
+    fn spelled(&self, name: &str) -> Option<&str> {
+        let lake = TABLES.iter().map(|table| table.name());
+        let names: Vec<&str> = lake.chain(self.sources.iter().map(|source| source.name.as_str())).collect();
+        let same = names.iter().find(|known| **known == name);
+        same.or_else(|| names.iter().find(|known| known.eq_ignore_ascii_case(name))).copied()
+    }
+
+    /// A table of the lake or a source.
+    fn open(&self, name: &str, pinned: &Arc<Pinned>) -> Result<Arc<dyn TableProvider>> {
+        let Some(source) = self.sources.iter().find(|source| source.name == name) else {
+            let known = || errors::unknown_table(name, &self.known(&[]));
+            let table = TABLES.into_iter().find(|table| table.name() == name).ok_or_else(known)?;
             let lake = self.lake.as_ref().ok_or_else(|| {
                 Error::usage(format!("{name} is a table of the lake, and --lake or LAKE_URL is missing"))
             })?;
             let committed = self.runtime.block_on(Committed::read(lake, table))?;
-            return Ok(Some(Arc::new(committed.scan(lake, pinned)?)));
-        }
-        let Some(source) = self.sources.iter().find(|source| source.name == name) else { return Ok(None) };
+            return Ok(Arc::new(committed.scan(lake, pinned)?));
+        };
         let loading = Loading {
             pinned,
             runtime: &self.runtime,
             null_texts: &self.null_texts,
             bytes_max: self.memory_budget,
         };
-        source.load(&loading).map(Some)
+        source.load(&loading)
     }
 
     /// Runs the query beside this thread, which looks after it.
-    fn stream(&self, frame: DataFrame, mut writer: Writer, columns: &[String]) -> Result<u64> {
+    fn stream(
+        &self,
+        frame: DataFrame,
+        mut writer: Writer,
+        columns: &[String],
+        started: Instant,
+    ) -> Result<u64> {
         let (send, receive) = channel();
-        let started = Instant::now();
         let task = self.runtime.spawn(async move {
             let outcome = async {
                 let mut batches = frame.execute_stream().await.map_err(Failure::Query)?;
@@ -180,9 +214,7 @@ impl Session {
             let looked_after = match receive.recv_timeout(LOOK_EVERY) {
                 Ok(outcome) => break outcome,
                 Err(RecvTimeoutError::Disconnected) => Err(Error::bug("the query ended without an answer")),
-                Err(RecvTimeoutError::Timeout) => {
-                    check_stop().and_then(|()| self.check_memory()).and_then(|()| self.check_time(started))
-                }
+                Err(RecvTimeoutError::Timeout) => self.check_on(started),
             };
             if let Err(error) = looked_after {
                 task.abort();
@@ -195,17 +227,15 @@ impl Session {
         })
     }
 
-    fn check_time(&self, started: Instant) -> Result<()> {
-        match self.timeout {
-            Some(most) if started.elapsed() > most => Err(Error::config(format!(
+    /// Whether the query may go on: signals, time and memory.
+    fn check_on(&self, started: Instant) -> Result<()> {
+        check_stop()?;
+        if let Some(most) = self.timeout.filter(|most| started.elapsed() > *most) {
+            return Err(Error::config(format!(
                 "the query took longer than --timeout of {} s; raise it, or group and filter earlier",
                 most.as_secs()
-            ))),
-            _ => Ok(()),
+            )));
         }
-    }
-
-    fn check_memory(&self) -> Result<()> {
         match held_bytes() {
             Some(held) if held > self.memory_budget => {
                 let (held, budget) = (grouped(held >> 20), grouped(self.memory_budget >> 20));
@@ -217,8 +247,12 @@ impl Session {
         }
     }
 
+    fn known(&self, columns: &[String]) -> Known {
+        Known { tables: self.table_names(), columns: columns.to_vec() }
+    }
+
     fn explained(&self, error: &DataFusionError, columns: &[String]) -> Error {
-        errors::of_datafusion(error, &Known { tables: self.table_names(), columns: columns.to_vec() })
+        errors::of_datafusion(error, &self.known(columns))
     }
 }
 

@@ -147,7 +147,7 @@ impl Lake {
     }
 
     async fn get_once(&self, path: &str) -> Result<Option<(Object, Bytes)>> {
-        let result = match self.store.get_opts(&Path::from(path), GetOptions::default()).await {
+        let result = match self.store.get_opts(&key(path), GetOptions::default()).await {
             Err(object_store::Error::NotFound { .. }) => return self.absent_or_no_bucket(path).await,
             other => other.map_err(|error| self.failed("read", path, error))?,
         };
@@ -165,11 +165,11 @@ impl Lake {
     }
 
     async fn read_range_once(&self, object: &Object, range: Range<u64>) -> Result<Option<Bytes>> {
-        // Entity tags are quoted where they are compared, and kept without quotes.
-        let etag = format!("\"{}\"", object.etag);
+        // S3 wants entity tags in quotes; a local store compares them as they are kept.
+        let etag = if self.is_local { object.etag.clone() } else { format!("\"{}\"", object.etag) };
         let options = GetOptions::new().with_range(Some(range.clone())).with_if_match(Some(etag));
         let path = &object.path;
-        let result = match self.store.get_opts(&Path::from(path.as_str()), options).await {
+        let result = match self.store.get_opts(&key(path), options).await {
             Err(object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. }) => {
                 return Ok(None);
             }
@@ -190,7 +190,7 @@ impl Lake {
 
     /// Size and ETag of an object; none when there is none.
     pub async fn head(&self, path: &str) -> Result<Option<Object>> {
-        match self.store.head(&Path::from(path)).await {
+        match self.store.head(&key(path)).await {
             Ok(meta) => Ok(Some(described(path, &meta))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed("look up", path, error)),
@@ -205,7 +205,7 @@ impl Lake {
     async fn list_once(&self, folder: &str) -> Result<Vec<Object>> {
         let metas: Vec<_> = self
             .store
-            .list(Some(&Path::from(folder)))
+            .list(Some(&key(folder)))
             .try_collect()
             .await
             .map_err(|error| self.failed("list", folder, error))?;
@@ -241,11 +241,11 @@ impl Lake {
     /// Writes an object that is not there yet; false when there is one of this name with other content.
     pub async fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = self.store.put_opts(&Path::from(path), bytes.clone().into(), options).await;
+        let put = self.store.put_opts(&key(path), bytes.clone().into(), options).await;
         match put {
             Ok(_) if self.is_local => {
-                self.sync_bytes(&Path::from(path))?;
-                self.sync_name(&Path::from(path))?;
+                self.sync_bytes(&key(path))?;
+                self.sync_name(&key(path))?;
                 Ok(true)
             }
             Ok(_) => Ok(true),
@@ -261,11 +261,11 @@ impl Lake {
     /// a hard link on a disk, a copy within the store on S3. False when it is not the recorded one any
     /// more, and then the second name may be of another.
     pub async fn keep(&self, object: &Object, name: &str) -> Result<bool> {
-        match self.store.copy(&Path::from(object.path.as_str()), &Path::from(name)).await {
+        match self.store.copy(&key(&object.path), &key(name)).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(false),
             other => other.map_err(|error| self.failed("write", name, error))?,
         }
-        self.sync_name(&Path::from(name))?;
+        self.sync_name(&key(name))?;
         Ok(self.head(&object.path).await?.as_ref() == Some(object))
     }
 
@@ -276,7 +276,7 @@ impl Lake {
 
     /// Deletes an object; an absent one is fine.
     pub async fn delete(&self, path: &str) -> Result<()> {
-        match self.store.delete(&Path::from(path)).await {
+        match self.store.delete(&key(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed("delete", path, error)),
         }
@@ -286,7 +286,7 @@ impl Lake {
     fn write_path(&self, path: &str) -> Path {
         static SEQUENCE: AtomicU64 = AtomicU64::new(0);
         if !self.is_local {
-            return Path::from(path);
+            return key(path);
         }
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
         let name = path.replace('/', "--");
@@ -305,12 +305,12 @@ impl Lake {
             return Ok(());
         }
         self.sync_bytes(written)?;
-        let renamed = self.store.rename(written, &Path::from(path)).await;
+        let renamed = self.store.rename(written, &key(path)).await;
         if let Err(error) = renamed {
             self.discard(written).await;
             return Err(self.failed("write", path, error));
         }
-        self.sync_name(&Path::from(path))
+        self.sync_name(&key(path))
     }
 
     /// Makes the bytes of a local file outlive a loss of power, which object_store does from 0.14 on.
@@ -411,6 +411,11 @@ fn is_denied(error: &object_store::Error, text: &str) -> bool {
 /// only exists in the cloud.
 pub(crate) fn lacks_credentials(text: &str) -> bool {
     text.contains("169.254.169.254") || text.contains("InstanceMetadata")
+}
+
+/// The store's name of an object, letter by letter: `a%2Fb` and `a#b` are no other names than they are.
+fn key(path: &str) -> Path {
+    Path::parse(path).unwrap_or_else(|_| Path::from(path))
 }
 
 fn described(path: &str, meta: &object_store::ObjectMeta) -> Object {

@@ -1,159 +1,167 @@
 //! CSV with a header line. A column has the type that all its values have; one value that is unlike
 //! most others is a mistake to be told, not a reason to make text of all of them.
+//!
+//! Files are read twice: to know the types, and to build the columns without keeping a text of every value.
 
 use super::Columns;
-use super::values::Kind;
-use ::csv::{ErrorKind, ReaderBuilder, StringRecord};
-use arrow::array::ArrayRef;
+use super::values::{Builder, Kind, is_code};
+use invoices::csv::{Delimiter, Options, Place, Reader, Row};
 use invoices::{Error, Result};
 
-/// A column being read.
+/// A file by its name, for messages.
+type File = (String, bytes::Bytes);
+
+/// What the values of a column are.
 struct Column {
     name: String,
-    values: Vec<Option<String>>,
-    places: Vec<Place>,
+    /// The kind of all values that are no text.
+    common: Option<Kind>,
+    /// Values, and those of them that are text.
+    values: usize,
+    texts: usize,
+    /// Text for a reason that no count outweighs: numbers beside dates, digits that a number would lose.
+    is_text: bool,
+    first_text: Option<Value>,
+    /// A number that no decimal holds, alone or beside the others.
+    unfit: Option<Value>,
 }
 
-/// Where a value is, for messages.
-#[derive(Clone, Copy)]
-struct Place {
+/// A value and where it stands.
+struct Value {
+    text: String,
     file: usize,
-    line: u64,
+    place: Place,
 }
 
 /// Reads files of the same kind as one table; a column that a file lacks is NULL there.
-pub fn read(files: &[(String, bytes::Bytes)], delimiter: u8, null_texts: &[String]) -> Result<Columns> {
+///
+/// # Errors
+/// Refused for a file that is no strict CSV, and for values that are mistakes, with line and column.
+pub fn read(files: &[File], delimiter: Delimiter, null_texts: &[String]) -> Result<Columns> {
     let mut columns: Vec<Column> = Vec::new();
-    let mut rows = 0;
-    for (index, (name, bytes)) in files.iter().enumerate() {
-        rows = read_file(index, name, bytes, delimiter, rows, &mut columns)?;
-    }
-    let is_null = |text: &str| text.is_empty() || null_texts.iter().any(|null| null == text);
-    for column in &mut columns {
-        for value in &mut column.values {
-            if value.as_deref().is_some_and(is_null) {
-                *value = None;
+    for (index, file) in files.iter().enumerate() {
+        let mut reader = open(file, delimiter)?;
+        let positions = positions(reader.names(), &mut columns);
+        while let Some(row) = reader.read().map_err(|error| error.in_file(&file.0))? {
+            for (field, &position) in positions.iter().enumerate() {
+                if let Some(text) = value(&row, field, null_texts) {
+                    let at = || Value { text: text.to_string(), file: index, place: row.place(field) };
+                    columns[position].look(&text, at);
+                }
             }
         }
     }
-    columns.into_iter().map(|column| Ok((column.name.clone(), array(&column, files)?))).collect()
+    let kinds: Vec<Kind> = columns.iter().map(|column| column.kind(files)).collect::<Result<_>>()?;
+    let mut builders: Vec<Builder> = kinds.into_iter().map(Builder::new).collect();
+    for (index, file) in files.iter().enumerate() {
+        let mut reader = open(file, delimiter)?;
+        let positions = positions(reader.names(), &mut columns);
+        let absent: Vec<usize> =
+            (0..columns.len()).filter(|position| !positions.contains(position)).collect();
+        while let Some(row) = reader.read().map_err(|error| error.in_file(&file.0))? {
+            for (field, &position) in positions.iter().enumerate() {
+                let text = value(&row, field, null_texts);
+                if !builders[position].push(text.as_deref()) {
+                    let text = text.unwrap_or_default().into_owned();
+                    let found = Value { text, file: index, place: row.place(field) };
+                    return Err(columns[position].unfit(&found, files));
+                }
+            }
+            for &position in &absent {
+                builders[position].push(None);
+            }
+        }
+    }
+    Ok(columns.into_iter().zip(builders).map(|(column, builder)| (column.name, builder.finish())).collect())
 }
 
-fn read_file(
-    file: usize,
-    name: &str,
-    bytes: &[u8],
-    delimiter: u8,
-    mut rows: usize,
-    columns: &mut Vec<Column>,
-) -> Result<usize> {
-    let without_mark = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(without_mark);
-    let header = reader.headers().map_err(|error| broken(name, &error))?.clone();
-    if header.iter().all(str::is_empty) {
-        return Err(Error::refused(format!("{name} has no header line")));
-    }
-    let mut positions = Vec::new();
-    for field in &header {
-        let position = columns.iter().position(|column| column.name == field).unwrap_or_else(|| {
-            columns.push(Column {
-                name: field.to_owned(),
-                values: vec![None; rows],
-                places: vec![Place { file, line: 0 }; rows],
-            });
+fn open<'a>((name, bytes): &'a File, delimiter: Delimiter) -> Result<Reader<&'a [u8]>> {
+    Reader::new(bytes.as_ref(), Options { delimiter, delimiter_flag: None })
+        .map_err(|error| error.in_file(name))
+}
+
+/// Which column each field of a file belongs to; new names are new columns.
+fn positions(names: &[String], columns: &mut Vec<Column>) -> Vec<usize> {
+    let position = |name: &String| {
+        columns.iter().position(|column| column.name == *name).unwrap_or_else(|| {
+            columns.push(Column::new(name));
             columns.len() - 1
-        });
-        if positions.contains(&position) {
-            return Err(Error::refused(format!("{name} has two columns called {field:?}")));
-        }
-        positions.push(position);
-    }
-    let mut record = StringRecord::new();
-    while reader.read_record(&mut record).map_err(|error| broken(name, &error))? {
-        let line = record.position().map_or(0, ::csv::Position::line);
-        for (field, &position) in record.iter().zip(&positions) {
-            columns[position].values.push(Some(field.to_owned()));
-            columns[position].places.push(Place { file, line });
-        }
-        rows += 1;
-        for column in columns.iter_mut().filter(|column| column.values.len() < rows) {
-            column.values.push(None);
-            column.places.push(Place { file, line });
-        }
-    }
-    Ok(rows)
+        })
+    };
+    names.iter().map(position).collect()
 }
 
-fn array(column: &Column, files: &[(String, bytes::Bytes)]) -> Result<ArrayRef> {
-    let kind = kind_of(column, files)?;
-    let texts: Vec<Option<&str>> = column.values.iter().map(Option::as_deref).collect();
-    kind.array(&texts).map_err(|row| {
-        let (Place { file, line }, text) = (column.places[row], texts[row].unwrap_or_default());
-        Error::refused(format!("{} line {line}: column {} holds {text:?}, which no decimal of 38 digits holds beside the others; shorten it or quote it as text", files[file].0, column.name))
-    })
+/// A field's text; none when it means no value.
+fn value<'a>(row: &Row<'a>, field: usize, null_texts: &[String]) -> Option<std::borrow::Cow<'a, str>> {
+    row.get(field).filter(|text| !text.is_empty() && !null_texts.iter().any(|null| *null == **text))
 }
 
-/// The kind of all values; text when most are text.
-fn kind_of(column: &Column, files: &[(String, bytes::Bytes)]) -> Result<Kind> {
-    let mut common: Option<Kind> = None;
-    let mut odd = Vec::new();
-    let mut count = 0;
-    for (row, value) in column.values.iter().enumerate() {
-        let Some(text) = value else { continue };
-        count += 1;
+impl Column {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            common: None,
+            values: 0,
+            texts: 0,
+            is_text: false,
+            first_text: None,
+            unfit: None,
+        }
+    }
+
+    fn look(&mut self, text: &str, at: impl Fn() -> Value) {
+        self.values += 1;
         let kind = Kind::of(text);
-        if kind == Kind::Float {
-            return Err(too_long(column, row, files));
-        }
-        if kind == Kind::Text {
-            odd.push(row);
-            continue;
-        }
-        common = match common {
-            None => Some(kind),
-            // Numbers and dates in one column: text, as nobody could say what else.
-            Some(known) => match known.unified(kind) {
-                Some(unified) => Some(unified),
-                None if known.is_number() && kind.is_number() => return Err(too_long(column, row, files)),
-                None => return Ok(Kind::Text),
+        match (kind, self.common) {
+            (Kind::Text, _) => {
+                self.texts += 1;
+                self.is_text |= is_code(text);
+                self.first_text.get_or_insert_with(at);
+            }
+            (Kind::Float, _) => {
+                self.unfit.get_or_insert_with(at);
+            }
+            (_, None) => self.common = Some(kind),
+            (_, Some(known)) => match known.unified(kind) {
+                Some(unified) => self.common = Some(unified),
+                None if known.is_number() && kind.is_number() => {
+                    self.unfit.get_or_insert_with(at);
+                }
+                // Numbers and dates in one column: text, as nobody could say what else.
+                None => self.is_text = true,
             },
-        };
-    }
-    let Some(kind) = common.filter(|_| odd.len() * 2 < count) else { return Ok(Kind::Text) };
-    match odd.first() {
-        None => Ok(kind),
-        Some(&row) => {
-            let (name, Place { file, line }) = (&column.name, column.places[row]);
-            let (text, file) = (column.values[row].as_deref().unwrap_or_default(), &files[file].0);
-            let others = kind.plural();
-            Err(Error::refused(format!(
-                "{file} line {line}: column {name} holds {text:?} where the others are {others}; correct it, or use --null-text {text:?} if it means no value"
-            )))
         }
     }
-}
 
-/// A float would be another number.
-fn too_long(column: &Column, row: usize, files: &[(String, bytes::Bytes)]) -> Error {
-    let Place { file, line } = column.places[row];
-    let (file, name) = (&files[file].0, &column.name);
-    let text = column.values[row].as_deref().unwrap_or_default();
-    Error::refused(format!(
-        "{file} line {line}: column {name} holds {text:?}, and a decimal of 38 digits does not hold it beside the others; shorten it"
-    ))
-}
+    /// The kind of all values; text when most are text.
+    fn kind(&self, files: &[File]) -> Result<Kind> {
+        if self.is_text || self.texts * 2 >= self.values {
+            return Ok(Kind::Text);
+        }
+        if let Some(unfit) = &self.unfit {
+            return Err(self.unfit(unfit, files));
+        }
+        let kind = self.common.unwrap_or(Kind::Text);
+        let Some(odd) = &self.first_text else { return Ok(kind) };
+        let (text, others) = (&odd.text, kind.plural());
+        Err(self.refused(
+            odd,
+            files,
+            &format!(
+                "where the others are {others}; correct it, or use --null-text {text:?} if it means no value"
+            ),
+        ))
+    }
 
-fn broken(name: &str, error: &::csv::Error) -> Error {
-    match error.kind() {
-        ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.as_ref().map_or(0, ::csv::Position::line);
-            Error::refused(format!("{name} line {line} has {len} fields where the header has {expected_len}"))
-        }
-        ErrorKind::Utf8 { pos, .. } => {
-            let line = pos.as_ref().map_or(0, ::csv::Position::line);
-            Error::refused(format!("{name} line {line} is not UTF-8 text"))
-        }
-        _ => Error::refused(format!("{name} is not CSV: {error}")),
+    /// A float would be another number.
+    fn unfit(&self, value: &Value, files: &[File]) -> Error {
+        let advice = "and a decimal of 38 digits does not hold it beside the others; shorten it";
+        self.refused(value, files, advice)
+    }
+
+    fn refused(&self, value: &Value, files: &[File], advice: &str) -> Error {
+        let (file, place, name) = (&files[value.file].0, value.place, &self.name);
+        Error::refused(format!("{file} {place}: column {name} holds {:?} {advice}", value.text))
     }
 }
 
@@ -164,42 +172,66 @@ mod tests {
     use arrow::datatypes::DataType;
 
     fn read_one(text: &'static str) -> Result<Columns> {
-        read(&[("x.csv".to_owned(), text.into())], b',', &["n/a".to_owned()])
+        read(&[("x.csv".to_owned(), text.into())], Delimiter::COMMA, &["n/a".to_owned()])
+    }
+
+    fn types(text: &'static str) -> Vec<DataType> {
+        read_one(text).unwrap().iter().map(|(_, column)| column.data_type().clone()).collect()
     }
 
     #[test]
     fn columns_have_the_type_of_their_values() {
-        let columns = read_one("a,b,c,d\n1,0.5,2026-01-01,x\n2,1.25,,n/a\n").unwrap();
-        let types: Vec<&DataType> = columns.iter().map(|(_, column)| column.data_type()).collect();
-        assert_eq!(
-            types,
-            [&DataType::Int64, &DataType::Decimal128(38, 2), &DataType::Date32, &DataType::Utf8]
-        );
-        assert_eq!(columns[3].1.null_count(), 1);
+        let found = types("a,b,c,d\n1,0.5,2026-01-01,x\n2,1.25,,n/a\n");
+        assert_eq!(found, [DataType::Int64, DataType::Decimal128(38, 2), DataType::Date32, DataType::Utf8]);
+        assert_eq!(read_one("d\nx\nn/a\n").unwrap()[0].1.null_count(), 1);
+    }
+
+    #[test]
+    fn digits_that_a_number_would_lose_make_text() {
+        assert_eq!(types("code,day\n1234,1\n007,2026-01-31\n5678,2\n"), [DataType::Utf8, DataType::Utf8]);
+        assert_eq!(types("code\nA1\n1E500\nB2\n"), [DataType::Utf8]);
     }
 
     #[test]
     fn no_number_becomes_another_one() {
-        let columns = read_one("v\n1e3\n0.12345678901234567890\n").unwrap();
-        assert_eq!(columns[0].1.data_type(), &DataType::Decimal128(38, 20));
-        for text in ["v\n1e300\n1\n", "v\n123456789012345678901234567890123456789\n", "v\n1e30\n1e-30\n"] {
+        assert_eq!(types("v\n1e3\n0.12345678901234567890\n1\n"), [DataType::Decimal128(38, 20)]);
+        let cases = [
+            ("v\n1e300\n1\n", "x.csv line 2, column 1"),
+            ("v\n123456789012345678901234567890123456789\n", "x.csv line 2"),
+            ("v\n1e30\n1e-30\n", "x.csv line 3"),
+            ("v\n0.12345678901234567890\n9223372036854775807\n", "x.csv line 3, column 1: column v holds"),
+        ];
+        for (text, place) in cases {
             let error = read_one(text).unwrap_err().to_string();
-            assert!(error.contains("decimal of 38 digits"), "{error}");
+            assert!(error.starts_with(place) && error.contains("decimal of 38 digits"), "{error}");
         }
     }
 
     #[test]
-    fn one_odd_value_is_named_with_its_line() {
-        let error = read_one("a\n1\n2\nmany\n").unwrap_err().to_string();
-        assert!(error.starts_with("x.csv line 4: column a holds \"many\" where the others"), "{error}");
-        let error = read_one("a,b\n1\n").unwrap_err().to_string();
-        assert_eq!(error, "x.csv line 2 has 1 fields where the header has 2");
+    fn one_odd_value_is_named_with_its_place() {
+        let error = read_one("b,a\n0,1\n0,2\n0,many\n").unwrap_err().to_string();
+        let expected = "x.csv line 4, column 3: column a holds \"many\" where the others are whole numbers";
+        assert!(error.starts_with(expected), "{error}");
+    }
+
+    #[test]
+    fn files_that_contradict_themselves_are_refused() {
+        for (text, part) in [
+            ("a,b\n1\n", "x.csv line 2, column 1: the row has 1 field where the header has 2"),
+            ("a,b\n1,\"x\n2,y\n", "x.csv line 2, column 3: a quote is opened here and never closed"),
+            ("a;b\n1;2\n", "x.csv line 1, column 1: fields seem to be separated by semicolons"),
+            ("a,a\n1,2\n", "x.csv line 1, column 3: the header has the name \"a\" twice"),
+        ] {
+            let error = read_one(text).unwrap_err().to_string();
+            assert!(error.starts_with(part), "{error}");
+        }
+        assert_eq!(types("\u{feff}a\n1\n"), [DataType::Int64]);
     }
 
     #[test]
     fn files_with_other_columns_are_one_table() {
         let files = [("x".to_owned(), "a\n1\n".into()), ("y".to_owned(), "b,a\nx,2\n".into())];
-        let columns = read(&files, b',', &[]).unwrap();
+        let columns = read(&files, Delimiter::COMMA, &[]).unwrap();
         assert_eq!(columns.iter().map(|(_, column)| column.len()).collect::<Vec<_>>(), [2, 2]);
         assert!(columns[1].1.is_null(0));
     }

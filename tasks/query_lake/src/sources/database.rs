@@ -134,29 +134,76 @@ impl Reading<'_> {
         let mut statement = connection.prepare(&format!("select * from {}", quote(table))).map_err(broken)?;
         let names: Vec<String> = statement.column_names().iter().map(|name| (*name).to_owned()).collect();
         // SQLite's types belong to values: a column has the one that all its values have.
-        let mut texts: Vec<Vec<Option<String>>> = vec![Vec::new(); names.len()];
+        let mut kinds: Vec<Option<Kind>> = vec![None; names.len()];
+        for name in names {
+            self.columns.push(Column { name, kind: Kind::Text, values: Vec::new() });
+        }
         let mut rows = statement.query([]).map_err(broken)?;
+        let mut number = 0;
         while let Some(row) = rows.next().map_err(broken)? {
-            for (index, column) in texts.iter_mut().enumerate() {
-                let value = match row.get_ref(index).map_err(broken)? {
-                    ValueRef::Null => None,
-                    ValueRef::Integer(value) => Some(value.to_string()),
-                    ValueRef::Real(value) => Some(format!("{value:e}")),
-                    ValueRef::Text(value) | ValueRef::Blob(value) => {
-                        Some(String::from_utf8_lossy(value).into_owned())
-                    }
+            number += 1;
+            for (index, kind) in kinds.iter_mut().enumerate() {
+                let value = row.get_ref(index).map_err(broken)?;
+                let Some((text, found)) = typed(value) else {
+                    let column = &self.columns[index].name;
+                    return Err(Error::refused(format!(
+                        "row {number} of {table} in {place} holds text in column {column} that is not UTF-8; correct it"
+                    )));
                 };
-                column.push(value);
+                if text.is_some() {
+                    *kind = Some(kind.map_or(found, |known| known.unified(found).unwrap_or(Kind::Text)));
+                }
+                self.push(index, text.as_deref())?;
             }
         }
-        for (index, (name, values)) in names.into_iter().zip(texts).enumerate() {
-            let kinds = values.iter().flatten().map(|text| Kind::of(text));
-            let kind = kinds.map(Some).reduce(|a, b| a?.unified(b?)).flatten().unwrap_or(Kind::Text);
-            self.columns.push(Column { name, kind, values: Vec::new() });
-            for value in &values {
-                self.push(index, value.as_deref())?;
-            }
+        for (column, kind) in self.columns.iter_mut().zip(kinds) {
+            column.kind = kind.unwrap_or(Kind::Text);
         }
         Ok(())
+    }
+}
+
+/// A value of SQLite as text, and what it is; none for text that is no text.
+fn typed(value: ValueRef) -> Option<(Option<String>, Kind)> {
+    let (text, kind) = match value {
+        ValueRef::Null => return Some((None, Kind::Text)),
+        ValueRef::Integer(value) => (value.to_string(), Kind::Int),
+        // The shortest digits that are this float, with a point also when it is whole.
+        ValueRef::Real(value) => {
+            let text = format!("{value:?}");
+            let kind = Kind::of(&text);
+            (text, kind)
+        }
+        ValueRef::Text(value) => {
+            let text = std::str::from_utf8(value).ok()?.to_owned();
+            // Digits that no decimal holds are no float if nobody said so.
+            let kind = Some(Kind::of(&text)).filter(|kind| *kind != Kind::Float);
+            (text, kind.unwrap_or(Kind::Text))
+        }
+        // As Postgres writes bytes.
+        ValueRef::Blob(value) => {
+            let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+            (format!("\\x{hex}"), Kind::Text)
+        }
+    };
+    Some((Some(text), kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_sqlite_stay_what_they_are() {
+        let found = |value| typed(value).map(|(text, kind)| (text.unwrap_or_default(), kind));
+        let decimal = |whole, scale| Kind::Decimal { whole, scale };
+        assert_eq!(found(ValueRef::Real(12.5)), Some(("12.5".to_owned(), decimal(2, 1))));
+        assert_eq!(found(ValueRef::Real(2.0)), Some(("2.0".to_owned(), decimal(1, 1))));
+        assert_eq!(found(ValueRef::Real(1e300)), Some(("1e300".to_owned(), Kind::Float)));
+        let digits = "1".repeat(39);
+        assert_eq!(found(ValueRef::Text(digits.as_bytes())), Some((digits.clone(), Kind::Text)));
+        assert_eq!(found(ValueRef::Text(b"007")), Some(("007".to_owned(), Kind::Text)));
+        assert_eq!(found(ValueRef::Blob(b"\xFFa")), Some(("\\xff61".to_owned(), Kind::Text)));
+        assert_eq!(found(ValueRef::Text(b"\xFF")), None);
     }
 }

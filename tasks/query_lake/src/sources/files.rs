@@ -7,6 +7,7 @@ use bytes::Bytes;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use futures::{StreamExt, TryStreamExt, stream};
+use invoices::csv::Delimiter;
 use invoices::lake::{CONCURRENCY, Lake, Object};
 use invoices::{Error, Kind, Result};
 use regex::Regex;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Parquet,
-    Csv(u8),
+    Csv(Delimiter),
     Json,
     Lines,
     Mail,
@@ -29,8 +30,8 @@ impl Form {
         let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
         match name.rsplit_once('.')?.1 {
             "parquet" => Some(Form::Parquet),
-            "csv" => Some(Form::Csv(b',')),
-            "tsv" => Some(Form::Csv(b'\t')),
+            "csv" => Some(Form::Csv(Delimiter::COMMA)),
+            "tsv" => Some(Form::Csv(Delimiter::TAB)),
             "json" | "jsonl" | "ndjson" => Some(Form::Json),
             "txt" | "log" | "md" => Some(Form::Lines),
             "eml" => Some(Form::Mail),

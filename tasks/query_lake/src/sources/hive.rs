@@ -60,7 +60,8 @@ fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while at < bytes.len() {
-        let escape = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        let is_hex = |hex: &&str| bytes[at] == b'%' && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let escape = text.get(at + 1..at + 3).filter(is_hex);
         match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) => {
                 out.push(byte);
@@ -98,8 +99,8 @@ mod tests {
 
     #[test]
     fn null_and_empty_are_different_and_escapes_are_decoded_once() {
-        let found = values(&["__HIVE_DEFAULT_PARTITION__", "", "a%2525b", "50%"]);
-        assert_eq!(found, [ScalarValue::Utf8(None), text(""), text("a%25b"), text("50%")]);
+        let found = values(&["__HIVE_DEFAULT_PARTITION__", "", "a%2525b", "50%", "%+1"]);
+        assert_eq!(found, [ScalarValue::Utf8(None), text(""), text("a%25b"), text("50%"), text("%+1")]);
         assert_eq!(values(&["__HIVE_DEFAULT_PARTITION__", "7"])[0], ScalarValue::Int64(None));
     }
 }

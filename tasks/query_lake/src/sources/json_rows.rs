@@ -231,7 +231,9 @@ fn array(values: &[Option<&Json>], field: &Type) -> std::result::Result<ArrayRef
             let texts: Vec<Option<&str>> = texts.iter().map(Option::as_deref).collect();
             let unfit = |at: usize| Unfit { at, text: texts[at].unwrap_or_default().to_owned() };
             if *kind == Kind::Float && !is_text {
-                let at = texts.iter().position(|text| text.is_some_and(|text| Kind::of(text) == Kind::Float));
+                let is_float = |text: &Option<&str>| text.is_some_and(|text| Kind::of(text) == Kind::Float);
+                let longest = || (0..texts.len()).max_by_key(|&at| texts[at].map_or(0, str::len));
+                let at = texts.iter().position(is_float).or_else(longest);
                 return Err(unfit(at.unwrap_or(0)));
             }
             kind.array(&texts).map_err(unfit)?
@@ -297,6 +299,18 @@ mod tests {
             [DataType::Int64, rating, DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))]
         );
         assert_eq!(columns[2].1.null_count(), 1);
+    }
+
+    #[test]
+    fn a_number_is_exact_or_refused() {
+        let columns = read_one("{\"v\": 1}\n{\"v\": 1e-2}\n{\"v\": 0.12345678901234567890}\n").unwrap();
+        assert_eq!(columns[0].1.data_type(), &DataType::Decimal128(38, 20));
+        for text in ["{\"v\": 1}\n{\"v\": 1e300}\n", "{\"v\": 1e30}\n{\"v\": 1.5e-30}\n"] {
+            let error = read_one(text).unwrap_err().to_string();
+            assert!(error.contains("x.jsonl line") && error.contains("decimal of 38 digits"), "{error}");
+        }
+        let error = read_one("{\"v\": 1}\n{\"v\": 123456789012345678901234567890123456789}\n");
+        assert!(error.unwrap_err().to_string().starts_with("x.jsonl line 2: field v holds 1234567890"));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! decimals of as many digits as they need, so that money and rates stay exact.
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, TimeUnit};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
@@ -58,9 +58,8 @@ impl Kind {
                 let (whole, scale) = (w1.max(w2), s1.max(s2));
                 if whole + scale > DIGITS_MAX { return None } else { Decimal { whole, scale } }
             }
-            (Int, decimal @ Decimal { .. }) | (decimal @ Decimal { .. }, Int) => {
-                decimal.unified(Decimal { whole: 19, scale: 0 })?
-            }
+            // Whether the whole numbers fit beside the digits after the point shows when they are read.
+            (Int, decimal @ Decimal { .. }) | (decimal @ Decimal { .. }, Int) => decimal,
             (Float, Int | Decimal { .. }) | (Int | Decimal { .. }, Float) => Float,
             (Date, Timestamp) | (Timestamp, Date) => Timestamp,
             _ => return None,
@@ -101,33 +100,100 @@ impl Kind {
     /// # Errors
     /// The row of the first text that is not one.
     pub fn array(self, texts: &[Option<&str>]) -> Result<ArrayRef, usize> {
-        Ok(match self {
-            Kind::Bool => Arc::new(BooleanArray::from(each(texts, |text| text.parse().ok())?)),
-            Kind::Int => Arc::new(Int64Array::from(each(texts, |text| text.parse().ok())?)),
-            Kind::Decimal { scale, .. } => {
-                let values = each(texts, |text| unscaled(text, scale))?;
-                let array = Decimal128Array::from(values);
-                Arc::new(array.with_precision_and_scale(DIGITS_MAX as u8, scale as i8).map_err(|_| 0_usize)?)
+        let mut builder = Builder::new(self);
+        for (row, text) in texts.iter().enumerate() {
+            if !builder.push(*text) {
+                return Err(row);
             }
-            Kind::Float => Arc::new(Float64Array::from(each(texts, |text| text.parse().ok())?)),
-            Kind::Date => Arc::new(Date32Array::from(each(texts, |text| Some(days(date(text)?)))?)),
-            Kind::Timestamp => Arc::new(TimestampMicrosecondArray::from(each(texts, timestamp_us)?)),
-            Kind::Text => Arc::new(StringArray::from(texts.to_vec())),
-        })
+        }
+        Ok(builder.finish())
     }
 }
 
-fn each<T>(texts: &[Option<&str>], parse: impl Fn(&str) -> Option<T>) -> Result<Vec<Option<T>>, usize> {
-    let parsed = texts.iter().enumerate().map(|(row, text)| match text {
-        None => Ok(None),
-        Some(text) => parse(text).map(Some).ok_or(row),
-    });
-    parsed.collect()
+/// A column that grows by one text after the other.
+pub enum Builder {
+    Bool(BooleanBuilder),
+    Int(Int64Builder),
+    Decimal(Decimal128Builder, usize),
+    Float(Float64Builder),
+    Date(Date32Builder),
+    Timestamp(TimestampMicrosecondBuilder),
+    Text(StringBuilder),
+}
+
+impl Builder {
+    pub fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Bool => Self::Bool(BooleanBuilder::new()),
+            Kind::Int => Self::Int(Int64Builder::new()),
+            Kind::Decimal { scale, .. } => {
+                Self::Decimal(Decimal128Builder::new().with_data_type(kind.data_type()), scale)
+            }
+            Kind::Float => Self::Float(Float64Builder::new()),
+            Kind::Date => Self::Date(Date32Builder::new()),
+            Kind::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::new()),
+            Kind::Text => Self::Text(StringBuilder::new()),
+        }
+    }
+
+    /// Appends a value, none for NULL; false when the text is not one of this kind.
+    pub fn push(&mut self, text: Option<&str>) -> bool {
+        /// What a text is, NULL included; none when it is of another kind.
+        fn read<T>(text: Option<&str>, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+            text.map_or(Some(None), |text| parse(text).map(Some))
+        }
+        match self {
+            Self::Bool(column) => {
+                read(text, |text| text.parse().ok()).map(|value| column.append_option(value))
+            }
+            Self::Int(column) => {
+                read(text, |text| text.parse().ok()).map(|value| column.append_option(value))
+            }
+            Self::Decimal(column, scale) => {
+                read(text, |text| unscaled(text, *scale)).map(|value| column.append_option(value))
+            }
+            Self::Float(column) => read(text, float).map(|value| column.append_option(value)),
+            Self::Date(column) => {
+                read(text, |text| date(text).map(days)).map(|value| column.append_option(value))
+            }
+            Self::Timestamp(column) => read(text, timestamp_us).map(|value| column.append_option(value)),
+            Self::Text(column) => {
+                column.append_option(text);
+                Some(())
+            }
+        }
+        .is_some()
+    }
+
+    pub fn finish(self) -> ArrayRef {
+        match self {
+            Self::Bool(mut column) => Arc::new(column.finish()),
+            Self::Int(mut column) => Arc::new(column.finish()),
+            Self::Decimal(mut column, _) => Arc::new(column.finish()),
+            Self::Float(mut column) => Arc::new(column.finish()),
+            Self::Date(mut column) => Arc::new(column.finish()),
+            Self::Timestamp(mut column) => Arc::new(column.finish()),
+            Self::Text(mut column) => Arc::new(column.finish()),
+        }
+    }
+}
+
+/// Whether a text is digits that a number would lose, as `007` is.
+pub fn is_code(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn unscaled(text: &str, scale: usize) -> Option<i128> {
     let plain = expanded(text)?;
-    money::parse(&plain, u8::try_from(scale).ok()?).ok()
+    let value = money::parse(&plain, u8::try_from(scale).ok()?).ok()?;
+    (value.unsigned_abs() < 10_u128.pow(DIGITS_MAX as u32)).then_some(value)
+}
+
+/// A float of the same value; whole numbers beyond 2^53 have none.
+fn float(text: &str) -> Option<f64> {
+    let value: f64 = text.parse().ok()?;
+    let whole: Result<i64, _> = text.parse();
+    whole.map_or(true, |whole| value as i128 == i128::from(whole)).then_some(value)
 }
 
 /// A number without its exponent, with all its digits; none when there are too many of them.
@@ -182,7 +248,7 @@ fn number(text: &str) -> Option<Kind> {
     }
     let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
     let whole = whole.trim_start_matches(['-', '+']);
-    if whole.len() + fraction.len() > DIGITS_MAX {
+    if whole.trim_start_matches('0').len() + fraction.len() > DIGITS_MAX {
         return Some(Kind::Float);
     }
     Some(Kind::Decimal { whole: whole.len(), scale: fraction.len() })
@@ -215,7 +281,7 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::Array;
+    use arrow::array::{Array, Decimal128Array};
 
     #[test]
     fn values_are_what_they_look_like() {
@@ -250,6 +316,16 @@ mod tests {
         let column = kind.array(&[Some("0.1"), Some("12345678901234567890.12"), Some("1.5e-3")]).unwrap();
         let expected = Decimal128Array::from(vec![100_000, 12_345_678_901_234_567_890_120_000, 1_500]);
         assert_eq!(column.as_ref(), &expected.with_precision_and_scale(38, 6).unwrap() as &dyn Array);
+    }
+
+    #[test]
+    fn what_a_type_does_not_hold_is_named_and_never_changed() {
+        let decimals = Kind::Decimal { whole: 1, scale: 20 };
+        assert!(decimals.array(&[Some("999999999999999999")]).is_ok());
+        assert_eq!(decimals.array(&[Some("0.5"), Some("9999999999999999999")]).unwrap_err(), 1);
+        assert_eq!(Kind::Float.array(&[Some("1.5"), Some("9007199254740993")]).unwrap_err(), 1);
+        assert_eq!(Kind::Float.array(&[Some("9223372036854775807")]).unwrap_err(), 0);
+        assert_eq!(Kind::of(&format!("0.{}", "1".repeat(38))), Kind::Decimal { whole: 1, scale: 38 });
     }
 
     #[test]
