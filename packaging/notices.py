@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
@@ -45,6 +45,10 @@ class Dependencies:
         metadata = json.loads(output(*ask, f"--manifest-path={manifest}", *flags))
         packages = {package["id"]: package for package in metadata["packages"]}
         nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+        # The metadata unites the features that all of the workspace asks for; the tree is this executable's.
+        tree = output("cargo", "tree", "--locked", "--package=all_tasks", "--edges=normal", "--prefix=none",
+                      "--format={p}", f"--manifest-path={manifest}", *flags)  # fmt: skip
+        built = {tuple(line.split()[:2]) for line in tree.splitlines() if line}
         self.root = metadata["resolve"]["root"]
         self.edges: dict[str, list[str]] = {}
         self.packages: dict[str, Package] = {}
@@ -56,7 +60,7 @@ class Dependencies:
             linked = [
                 dependency["pkg"]
                 for dependency in nodes[current]["deps"]
-                if is_linked(dependency, packages[dependency["pkg"]]["name"])
+                if is_linked(dependency, packages[dependency["pkg"]], built)
             ]
             self.packages[current], self.edges[current] = packages[current], linked
             waiting += linked
@@ -72,13 +76,14 @@ def output(*command: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def is_linked(dependency: dict[str, Any], name: str) -> bool:
+def is_linked(dependency: dict[str, Any], package: Package, built: set[tuple[str, str]]) -> bool:
     """Tell whether a dependency is more than a build script's or a test's.
 
     A build script may compile foreign sources that a crate of their own carries: openssl-src, for one.
     """
     kinds = [kind["kind"] for kind in dependency["dep_kinds"]]
-    return None in kinds or ("build" in kinds and name.endswith("-src"))
+    carried = "build" in kinds and package["name"].endswith("-src")
+    return carried or (None in kinds and (package["name"], f"v{package['version']}") in built)
 
 
 def expression(package: Package) -> str:

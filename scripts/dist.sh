@@ -31,7 +31,17 @@ echo "$VERSION" >"$STAGE/VERSION"
 strip -o "$STAGE/all_tasks" "$EXECUTABLE"
 python packaging/notices.py "$STAGE"
 
-say "the wheel"
+# Beside the wheel, as each takes a core for a while.
+FOLDER="$STAGE/invoice-platform-$VERSION"
+mkdir -p "$FOLDER/bin" "$DIST"
+cp "$STAGE/all_tasks" "$FOLDER/bin"
+link_tasks "$FOLDER/bin"
+(cd "$STAGE" && cp LICENSE README.md THIRD-PARTY-LICENSES.txt rust.cdx.json "$FOLDER")
+tar --create --directory "$STAGE" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
+    "$(basename "$FOLDER")" | gzip --no-name >"$STAGE/tarball" &
+TARBALL=$!
+
+say "the wheel and the tarball"
 (cd "$STAGE" && hatchling build --target wheel --directory "$STAGE/raw") >&2
 # Finds out which Linux is old enough for it, and says so in its name.
 auditwheel repair --wheel-dir "$STAGE/wheel" "$STAGE"/raw/*.whl >&2
@@ -40,17 +50,11 @@ PLATFORM=${WHEEL##*-py3-none-} PLATFORM=${PLATFORM%.whl}
 brought=$(python -m zipfile --list "$STAGE/wheel/$WHEEL" | sed -n 's/^\(invoice_platform\.libs[^ ]*\).*/\1/p' | tr '\n' ' ')
 [ -z "$brought" ] || fail "the executable needs libraries that not every Linux has: $brought; unset OPENSSL_NO_VENDOR and build again"
 
-say "the tarball"
+wait "$TARBALL"
 NAME="invoice-platform-$VERSION-$PLATFORM"
-mkdir -p "$STAGE/$NAME/bin" "$DIST"
-mv "$STAGE/all_tasks" "$STAGE/$NAME/bin"
-link_tasks "$STAGE/$NAME/bin"
-(cd "$STAGE" && mv LICENSE README.md THIRD-PARTY-LICENSES.txt rust.cdx.json "$NAME")
-tar --create --directory "$STAGE" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" "$NAME" \
-    | gzip --no-name >"$STAGE/$NAME.tar.gz"
-
 rm -f "$DIST"/invoice_platform-*.whl "$DIST"/invoice-platform-*
-mv "$STAGE/wheel/$WHEEL" "$STAGE/$NAME.tar.gz" "$DIST"
-cp "$STAGE/$NAME/rust.cdx.json" "$DIST/$NAME.cdx.json"
+mv "$STAGE/wheel/$WHEEL" "$DIST"
+mv "$STAGE/tarball" "$DIST/$NAME.tar.gz"
+cp "$STAGE/rust.cdx.json" "$DIST/$NAME.cdx.json"
 (cd "$DIST" && sha256sum "$WHEEL" "$NAME.tar.gz" "$NAME.cdx.json" >SHA256SUMS)
 ls -lh "$DIST" >&2

@@ -61,7 +61,7 @@ def unpacked(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(tarball) as archive:
         archive.extractall(folder, filter="data")
     [top] = folder.iterdir()
-    assert tarball.name == f"{top.name}.tar.gz"
+    assert tarball.name.startswith(f"{top.name}-manylinux")
     return top
 
 
@@ -100,7 +100,7 @@ def demo(bin_folder: Path, folder: Path) -> dict[str, str]:
 
 def counted(bin_folder: Path, where: Mapping[str, str]) -> int:
     """Ask the lake for the number of invoices."""
-    sql = "SELECT SUM(issued_count) AS n FROM invoice_by_business WHERE business_id IS NOT NULL"
+    sql = "SELECT SUM(issued_count) AS n FROM invoice_by_business"
     answer = command(bin_folder, "query_lake", "--format", "jsonl", sql, env=where)
     return json.loads(answer.stdout)["n"]
 
