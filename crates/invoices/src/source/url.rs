@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use openssl::ssl::{SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode};
 use postgres::config::SslMode;
 use postgres_openssl::MakeTlsConnector;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use std::time::Duration;
 pub const NO_HIDDEN_ROWS: &str = "set row_security = off";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where Debian, Ubuntu and Alpine keep the authorities that the machine trusts.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Where the invoices are.
 // One of these exists per process; its size does not matter.
@@ -160,13 +162,14 @@ impl PostgresUrl {
         Ok(connector)
     }
 
-    /// The OpenSSL that is linked in knows no distribution's place for the authorities that the machine trusts.
     fn trust(&self, builder: &mut SslConnectorBuilder) -> Result<()> {
-        let named = self.root_certificate.clone().filter(|path| path.as_os_str() != "system");
-        let Some(file) = named.or_else(|| openssl_probe::probe().cert_file) else {
-            return Ok(());
+        let system = Path::new(SYSTEM_AUTHORITIES);
+        let file = match &self.root_certificate {
+            Some(path) if path.as_os_str() != "system" => path.as_path(),
+            _ if system.exists() => system,
+            _ => return Ok(()),
         };
-        builder.set_ca_file(&file).map_err(|error| {
+        builder.set_ca_file(file).map_err(|error| {
             Error::config(format!("sslrootcert {} cannot be read", file.display())).because(error)
         })
     }
