@@ -2,7 +2,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/invoice-platform/target
 ARGS ?=
 
-.PHONY: demo test bench lint faults deny up down
+.PHONY: demo test dist bench lint faults deny up down
 
 # The batch path from mock data to published partitions, in ./demo.
 demo:
@@ -12,6 +12,10 @@ demo:
 test:
 	scripts/setup.sh test
 	scripts/test.sh
+
+# What is installed without a compiler, in ./dist: a wheel and a tarball, with licences and a bill of materials.
+dist:
+	scripts/dist.sh $(ARGS)
 
 # The project against its peers, for example ARGS="--invoices 200000 --runs 1".
 bench:

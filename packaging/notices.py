@@ -6,13 +6,18 @@ writes THIRD-PARTY-LICENSES.txt and rust.cdx.json (CycloneDX) there. Nothing is 
 """
 
 import json
+import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
-from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
@@ -28,7 +33,7 @@ Package = dict[str, Any]
 
 
 class Dependencies:
-    """The packages whose code is in the executable: normal dependencies of normal dependencies."""
+    """The packages whose code is in the executable, without what only helps to build it."""
 
     def __init__(self, flags: list[str]) -> None:
         """Ask Cargo."""
@@ -36,10 +41,14 @@ class Dependencies:
         host = next(
             line.split()[1] for line in output("rustc", "-vV").splitlines() if line.startswith("host:")
         )
-        metadata = json.loads(output("cargo", "metadata", "--format-version=1", "--locked", f"--filter-platform={host}",
-                                     f"--manifest-path={manifest}", *flags))  # fmt: skip
+        ask = ("cargo", "metadata", "--format-version=1", "--locked", f"--filter-platform={host}")
+        metadata = json.loads(output(*ask, f"--manifest-path={manifest}", *flags))
         packages = {package["id"]: package for package in metadata["packages"]}
         nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+        # The metadata unites the features that all of the workspace asks for; the tree is this executable's.
+        tree = output("cargo", "tree", "--locked", "--package=all_tasks", "--edges=normal", "--prefix=none",
+                      "--format={p}", f"--manifest-path={manifest}", *flags)  # fmt: skip
+        built = {tuple(line.split()[:2]) for line in tree.splitlines() if line}
         self.root = metadata["resolve"]["root"]
         self.edges: dict[str, list[str]] = {}
         self.packages: dict[str, Package] = {}
@@ -48,7 +57,11 @@ class Dependencies:
             current = waiting.pop()
             if current in self.packages:
                 continue
-            linked = [dependency["pkg"] for dependency in nodes[current]["deps"] if is_linked(dependency)]
+            linked = [
+                dependency["pkg"]
+                for dependency in nodes[current]["deps"]
+                if is_linked(dependency, packages[dependency["pkg"]], built)
+            ]
             self.packages[current], self.edges[current] = packages[current], linked
             waiting += linked
 
@@ -63,9 +76,14 @@ def output(*command: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def is_linked(dependency: dict[str, Any]) -> bool:
-    """Tell whether a dependency is more than a build script's or a test's."""
-    return any(kind["kind"] is None for kind in dependency["dep_kinds"])
+def is_linked(dependency: dict[str, Any], package: Package, built: set[tuple[str, str]]) -> bool:
+    """Tell whether a dependency is more than a build script's or a test's.
+
+    A build script may compile foreign sources that a crate of their own carries: openssl-src, for one.
+    """
+    kinds = [kind["kind"] for kind in dependency["dep_kinds"]]
+    carried = "build" in kinds and package["name"].endswith("-src")
+    return carried or (None in kinds and (package["name"], f"v{package['version']}") in built)
 
 
 def expression(package: Package) -> str:
@@ -116,21 +134,39 @@ def licences(packages: list[Package]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def checksums() -> dict[tuple[str, str], str]:
+    """Return the SHA-256 of each package's archive, by name and version, as Cargo.lock has it."""
+    locked = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
+    return {(one["name"], one["version"]): one["checksum"] for one in locked if "checksum" in one}
+
+
+def component(package: Package, checksum: str | None, is_root: bool) -> Component:
+    """Describe a package; those of this workspace have no address and no checksum."""
+    purl = PackageURL("cargo", name=package["name"], version=package["version"])
+    return Component(
+        name="invoice-platform" if is_root else package["name"],
+        version=package["version"],
+        type=ComponentType.APPLICATION if is_root else ComponentType.LIBRARY,
+        bom_ref=purl.to_string(),
+        purl=purl if package["source"] else None,
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=checksum)] if checksum else [],
+        licenses=[LicenseFactory().make_from_string(expression(package))],
+    )
+
+
 def bill_of_materials(dependencies: Dependencies) -> str:
-    """Return the packages and who needs whom as CycloneDX, checked against its schema."""
-    factory = LicenseFactory()
+    """Return the packages and who needs whom as CycloneDX, checked against its schema; always the same."""
+    sums = checksums()
     components = {
-        key: Component(
-            name=package["name"],
-            version=package["version"],
-            type=ComponentType.APPLICATION if key == dependencies.root else ComponentType.LIBRARY,
-            bom_ref=key,
-            purl=PackageURL("cargo", name=package["name"], version=package["version"]) if package["source"] else None,
-            licenses=[factory.make_from_string(expression(package))],
-        )
+        key: component(package, sums.get((package["name"], package["version"])), key == dependencies.root)
         for key, package in dependencies.packages.items()
     }
-    bom = Bom(components=[component for key, component in components.items() if key != dependencies.root])
+    contents = "\n".join(sorted(f"{one.bom_ref} {one.hashes}" for one in components.values()))
+    bom = Bom(
+        serial_number=uuid5(NAMESPACE_URL, contents),
+        components=[one for key, one in components.items() if key != dependencies.root],
+    )
+    bom.metadata.timestamp = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), UTC)
     bom.metadata.component = components[dependencies.root]
     for key, linked in dependencies.edges.items():
         bom.register_dependency(components[key], [components[other] for other in linked])
@@ -138,8 +174,7 @@ def bill_of_materials(dependencies: Dependencies) -> str:
     wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     if wrong:
         raise SystemExit(f"the bill of materials is not valid CycloneDX: {wrong}")
-    # Paths of this machine are in the keys of the workspace's own packages.
-    return text.replace(ROOT.as_uri(), "file:///src") + "\n"
+    return text + "\n"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class PlatformTag(BuildHookInterface):
     """Says so to the builder."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the interface's
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Set the tag, and take the executable into the package."""
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-linux_{platform.machine()}"

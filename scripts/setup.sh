@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh build   what `cargo build` needs
 #   scripts/setup.sh test    build, and the servers, peers and readers of the tests (Kafka, Hive, Trino and others by Maven)
+#   scripts/setup.sh dist    build, and the Python packages that make the wheel
 #   scripts/setup.sh deny    build, and cargo-deny
 #   scripts/setup.sh bench   test, and GNU time, the JDBC driver and the Kafka source for the PySpark peers
 set -euo pipefail
@@ -108,6 +109,17 @@ airflow_packages() {
     say "installing Airflow from docker/airflow/requirements.txt"
     [ -x "$home/bin/python" ] || uv venv --quiet --python '>=3.11' "$home"
     uv pip sync --quiet --require-hashes --compile-bytecode --python "$home/bin/python" docker/airflow/requirements.txt
+    echo "$wanted" >"$home/.requirements.sha256"
+}
+
+# What makes the wheel and the bill of materials, in an environment of its own.
+packaging_packages() {
+    local home="$TOOLS/packaging" wanted
+    wanted=$(sha256sum <packaging/requirements.txt)
+    [ "$(cat "$home/.requirements.sha256" 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing the Python packages of packaging/requirements.txt"
+    [ -x "$home/bin/python" ] || uv venv --quiet --python '>=3.11' "$home"
+    uv pip sync --quiet --require-hashes --python "$home/bin/python" packaging/requirements.txt
     echo "$wanted" >"$home/.requirements.sha256"
 }
 
@@ -252,6 +264,7 @@ for_test() {
     test_packages
     look test
     python_packages
+    packaging_packages
     airflow_packages
     minio
     compose
@@ -260,6 +273,11 @@ for_test() {
     delta_spark
     maven_libraries hive "a Hive metastore"
     trino
+}
+
+for_dist() {
+    for_build
+    packaging_packages
 }
 
 for_bench() {
@@ -279,9 +297,9 @@ for_deny() {
 }
 
 case "${1:-}" in
-build | test | bench | deny) "for_$1" ;;
+build | test | bench | dist | deny) "for_$1" ;;
 *)
-    say "usage: scripts/setup.sh build|test|bench|deny"
+    say "usage: scripts/setup.sh build|test|bench|dist|deny"
     exit 2
     ;;
 esac

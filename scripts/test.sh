@@ -25,12 +25,12 @@ lint() {
 # Failpoints are compiled in first: target/release is left with the plain executable.
 binaries() {
     step "the executable with failpoints"
-    cargo build --release --package all_tasks --features failpoints
+    python3 scripts/progress.py cargo build --release --package all_tasks --features failpoints
     mkdir -p "$CARGO_TARGET_DIR/failpoints"
     cp -f "$CARGO_TARGET_DIR/release/all_tasks" "$CARGO_TARGET_DIR/failpoints/"
     link_tasks "$CARGO_TARGET_DIR/failpoints"
     step "the executable"
-    cargo build --release --package all_tasks
+    python3 scripts/progress.py cargo build --release --package all_tasks
     link_tasks "$CARGO_TARGET_DIR/release"
 }
 
