@@ -64,7 +64,10 @@ fn main() -> ExitCode {
         eprintln!("cannot start {task}: {}", failed.unwrap_or_else(|error| error));
         return ExitCode::from(70);
     }
-    eprintln!("name a task as the first word, or call this executable by a link of its name: {}", NAMES.join(", "));
+    eprintln!(
+        "name a task as the first word, or call this executable by a link of its name: {}",
+        NAMES.join(", ")
+    );
     ExitCode::from(2)
 }
 
