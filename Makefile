@@ -33,7 +33,7 @@ deny:
 	scripts/setup.sh deny
 	scripts/test.sh deny $(or $(ARGS),licenses bans sources)
 
-# docs/ as pages with search: target/book/README.html.
+# docs/ as pages with search: target/book/index.html.
 book:
 	scripts/setup.sh book
 	. scripts/env.sh && mkdocs build
