@@ -1,7 +1,7 @@
 """What the book needs beside docs/: the pages of the top level, and links that leave it.
 
 On GitHub every page links to files of the repository. In the book those of the top level are pages too; a
-link to any other file of the repository becomes its name, and one to a file that is not there fails the build.
+link to any other file of the repository becomes its name, and one to a file that is missing fails the build.
 """
 
 import logging

@@ -68,5 +68,5 @@ def test_the_pages_of_flags_are_what_the_tasks_say(tmp_path: Path) -> None:
     committed = {page.name: page.read_text() for page in PAGES.iterdir()}
     for name in written.keys() | committed.keys():
         assert committed.get(name) == written.get(name), (
-            f"docs/reference/tasks/{name} is old; write them again: `all_tasks --reference docs/reference/tasks`"
+            f"docs/reference/tasks/{name} is old: run `all_tasks --reference docs/reference/tasks`"
         )
