@@ -2,7 +2,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/invoice-platform/target
 ARGS ?=
 
-.PHONY: demo test dist bench lint faults deny up down
+.PHONY: demo test dist bench lint faults deny book up down
 
 # The batch path from mock data to published partitions, in ./demo.
 demo:
@@ -36,6 +36,11 @@ faults:
 deny:
 	scripts/setup.sh deny
 	scripts/test.sh deny $(or $(ARGS),licenses bans sources)
+
+# docs/ as pages with search: target/book/index.html.
+book:
+	scripts/setup.sh book
+	. scripts/env.sh && mkdocs build
 
 # The whole platform in containers: Postgres, S3, Airflow; COMPOSE_PROFILES=streaming adds Kafka and Debezium.
 up:

@@ -6,7 +6,7 @@
 #   CONNECT_URL     where Connect listens (http://localhost:8083)
 #   CONNECTOR       name of the connector (invoices)
 #   TIMEOUT         seconds to wait (60)
-#   SNAPSHOT_MODE   initial; when_needed after a lost slot, see docs/lost-slot.md
+#   SNAPSHOT_MODE   initial; when_needed after a lost slot, see docs/runbook/lost-slot.md
 #
 # Exit codes: 0 it runs, 75 Connect does not answer in time, 78 the connector cannot run.
 set -euo pipefail

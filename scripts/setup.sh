@@ -6,6 +6,7 @@
 #   scripts/setup.sh test    build, and the servers, peers and readers of the tests (Kafka, Hive, Trino and others by Maven)
 #   scripts/setup.sh dist    build, and the Python packages that make the wheel
 #   scripts/setup.sh deny    build, and cargo-deny
+#   scripts/setup.sh book    what the book needs: the Python packages of the tests
 #   scripts/setup.sh bench   test, and GNU time, the JDBC driver and the Kafka source for the PySpark peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -296,10 +297,15 @@ for_deny() {
     rm -rf "$TOOLS/cargo-deny"
 }
 
+for_book() {
+    look build
+    python_packages
+}
+
 case "${1:-}" in
-build | test | bench | dist | deny) "for_$1" ;;
+build | test | bench | dist | deny | book) "for_$1" ;;
 *)
-    say "usage: scripts/setup.sh build|test|bench|dist|deny"
+    say "usage: scripts/setup.sh build|test|bench|dist|deny|book"
     exit 2
     ;;
 esac

@@ -1,4 +1,4 @@
-"""The worked examples of docs/analytics.md, run as they stand there, against answers computed here."""
+"""The worked examples of docs/howto/analytics.md, run as they stand there, against answers computed here."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from support.oracle import run_batch
 from support.services import REPOSITORY, Database
 from support.tasks import binary, run
 
-DOCUMENT = REPOSITORY / "docs" / "analytics.md"
+DOCUMENT = REPOSITORY / "docs" / "howto" / "analytics.md"
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def results(database: Database, tmp_path: Path) -> Path:
     env = {
         "PATH": f"{binary('query_lake').parent}:{os.environ['PATH']}",
         "LAKE_URL": lake,
-        "EXAMPLES": str(DOCUMENT.parent / "examples"),
+        "EXAMPLES": str(REPOSITORY / "docs" / "examples"),
     }
     for block in blocks:
         done = subprocess.run(["bash", "-euc", block], cwd=folder, env=env, capture_output=True, text=True)

@@ -260,7 +260,7 @@ def test_connect_ends_and_comes_back_while_invoices_change(
 
 @only_in_campaign
 def test_the_way_out_of_a_lost_slot(kafka: Kafka) -> None:
-    """What docs/lost-slot.md says, step by step."""
+    """What docs/runbook/lost-slot.md says, step by step."""
     with Postgres(settings={"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB"}) as server:
         source = server.create_database()
         source.sql("insert into customers values (1, 'A'), (2, 'B')")

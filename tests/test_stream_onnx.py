@@ -300,7 +300,7 @@ def test_a_score_that_cannot_be_computed_later_counts_as_the_largest(
 
 
 def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
-    text = (ROOT / "docs/onnx.md").read_text()
+    text = (ROOT / "docs/howto/onnx.md").read_text()
     [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     [rule] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     subprocess.run([sys.executable, "-c", example], cwd=tmp_path, check=True)

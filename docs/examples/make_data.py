@@ -1,4 +1,4 @@
-"""Make the data of docs/analytics.md: credit ratings, support tickets and exchange rates.
+"""Make the data of docs/howto/analytics.md: credit ratings, support tickets and exchange rates.
 
 Usage: make_data.py INVOICES.CSV FOLDER. The invoices name the businesses and the invoices that the
 tickets are about; everything else follows from a seed, so that the same invoices give the same data.

@@ -2,6 +2,9 @@
 //!
 //! Polars, the database drivers and the Kafka client are compiled, linked and shipped once instead of once per task.
 
+mod reference;
+
+use clap::CommandFactory;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -15,6 +18,11 @@ macro_rules! tasks {
                 return Some(invoices::task::run::<$task::Args>(stringify!($task), $task::run));
             })+
             None
+        }
+
+        /// What each task's command line says of itself.
+        fn commands() -> Vec<(&'static str, clap::Command)> {
+            vec![$($(#[$condition])? (stringify!($task), $task::Args::command())),+]
         }
     };
 }
@@ -43,14 +51,36 @@ fn main() -> ExitCode {
         println!("{}", NAMES.join("\n"));
         return ExitCode::SUCCESS;
     }
+    if first == "--reference" {
+        let Some(folder) = words.next() else {
+            eprintln!("--reference wants the folder to write the pages to");
+            return ExitCode::from(2);
+        };
+        return write_reference(Path::new(&folder));
+    }
     if let Some(task) = NAMES.iter().find(|task| first == **task) {
         // Called anew by that name, so that a task reads its own arguments alone.
         let failed = std::env::current_exe().map(|own| Command::new(own).arg0(task).args(words).exec());
         eprintln!("cannot start {task}: {}", failed.unwrap_or_else(|error| error));
         return ExitCode::from(70);
     }
-    eprintln!("name a task as the first word, or call this executable by a link of its name: {}", NAMES.join(", "));
+    eprintln!(
+        "name a task as the first word, or call this executable by a link of its name: {}",
+        NAMES.join(", ")
+    );
     ExitCode::from(2)
+}
+
+/// Writes the book's pages of flags and variables; a test compares them with the committed ones.
+fn write_reference(folder: &Path) -> ExitCode {
+    for (name, page) in reference::pages(&commands()) {
+        let path = folder.join(name);
+        if let Err(error) = std::fs::write(&path, page) {
+            eprintln!("{} can't be written: {error}", path.display());
+            return ExitCode::from(78);
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 #[cfg(test)]

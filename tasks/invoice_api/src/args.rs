@@ -22,7 +22,7 @@ Examples:
   One invoice:
     curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8000/v1/invoices/42
 
-Scopes: invoices, businesses, decisions, pipeline, metrics. TLS is a proxy's business: docs/api.md.
+Scopes: invoices, businesses, decisions, pipeline, metrics. TLS is a proxy's business: docs/howto/api.md.
 
 Exit codes: 0 stopped by a signal, 2 usage, 70 bug, 75 try again, 78 configuration.";
 
@@ -50,7 +50,7 @@ impl TaskArgs for Args {
 pub enum Command {
     /// Makes a token, adds its hash to the file and prints the token, once
     Token(TokenArgs),
-    /// The table's later home: makes, fills, follows and compares it (docs/dynamodb.md)
+    /// The table's later home: makes, fills, follows and compares it (docs/howto/dynamodb.md)
     Dynamodb(Box<DynamodbCommand>),
 }
 

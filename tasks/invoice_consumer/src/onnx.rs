@@ -1,7 +1,7 @@
 //! An ONNX model that adds one feature, `onnx_score`. The only floats of the consumer: exact features go
 //! in, one number comes out and is rounded to ten-thousandths, an integer like every other feature.
 //!
-//! What a file needs (`docs/onnx.md` has an example):
+//! What a file needs (`docs/howto/onnx.md` has an example):
 //! * the metadata property `features`: the names of the features that it takes, separated by commas;
 //! * one input of floats, of shape `[batch, n]` for n features;
 //! * the score as its only output, or as the one that the metadata property `score` names: one number,

@@ -78,7 +78,7 @@ impl Slot {
                 "GAP: the replication slot is lost, the source has removed log that was not read yet, and the \
                  connector will not say so; first SNAPSHOT_MODE=when_needed debezium/register.sh, then \
                  select pg_drop_replication_slot('{slot}'): a snapshot decides what is there now, without \
-                 notifications (docs/lost-slot.md)"
+                 notifications (docs/runbook/lost-slot.md)"
             );
         }
         if lags {

@@ -1,4 +1,4 @@
-//! The later home of the table: DynamoDB, kept equal to Postgres until it takes over (docs/dynamodb.md).
+//! The later home of the table: DynamoDB, kept equal to Postgres until it takes over (docs/howto/dynamodb.md).
 //!
 //! * [`client`]: requests; [`item`]: an invoice as an item; [`tables`]: what there must be.
 //! * [`writer`]: conditional updates, the only way in.
