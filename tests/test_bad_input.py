@@ -45,7 +45,9 @@ def test_amounts_that_are_not_exact_money(
 def test_dates_that_no_month_holds(database: Database, tmp_path: Path, date: str) -> None:
     database.sql(CUSTOMER)
     database.sql("insert into invoices values (1, %s::timestamp, 1, 1, 5)", date)
-    assert_refused(query(database, tmp_path), 65, "1 invoices belong to no month", "issue_date", "invoice 1 has")
+    assert_refused(
+        query(database, tmp_path), 65, "1 invoices belong to no month", "issue_date", "invoice 1 has"
+    )
 
 
 @pytest.mark.parametrize("column", ["invoice_id", "issue_date", "amount_usd"])

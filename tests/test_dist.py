@@ -118,9 +118,6 @@ def test_the_demo_runs_from_the_wheel_in_a_clean_environment(venv: Path, tmp_pat
         assert json.loads(command(venv / "bin", task, env=where).stdout)["months_unchanged"] == 12
 
 
-@pytest.mark.xfail(
-    reason="query_lake takes objects of a local lake for replaced ones; its fix is not merged yet"
-)
 def test_the_first_steps_of_the_docs_are_these(venv: Path, tmp_path: Path) -> None:
     steps = (REPOSITORY / "docs" / "install.md").read_text().split("## First steps")[1]
     block = steps.split("```sh\n")[1].split("```")[0]

@@ -41,5 +41,7 @@ def test_bytes_are_synced_before_they_have_a_name_and_names_before_the_record(tm
     assert records == len(list((lake / "_commits").rglob("*.json"))) > 0
     assert not unsynced_names
     # New folders are names too.
-    made = {folder for path in lake.rglob("*.parquet") for folder in path.parents if folder.is_relative_to(lake)}
+    made = {
+        folder for path in lake.rglob("*.parquet") for folder in path.parents if folder.is_relative_to(lake)
+    }
     assert {str(folder) for folder in made if "_tmp" not in folder.parts} <= synced

@@ -405,6 +405,15 @@ def test_a_query_that_takes_too_much_memory_is_ended(lake: str, tmp_path: Path) 
     refused(done, 78, "do not fit --memory-budget")
 
 
+def test_a_query_that_takes_too_long_is_ended(lake: str) -> None:
+    cross = (
+        "select sum(a.amount_usd + c.amount_usd) from invoices a cross join invoices b cross join invoices c"
+    )
+    begun = time.monotonic()
+    refused(ask(lake, cross, "--timeout", 1, check=False), 78, "--timeout of 1 s")
+    assert time.monotonic() - begun < 20
+
+
 def test_a_signal_ends_a_query(lake: str) -> None:
     cross = (
         "select sum(a.amount_usd + c.amount_usd) from invoices a cross join invoices b cross join invoices c"

@@ -65,9 +65,7 @@ fn column(batches: &[RecordBatch], name: PlSmallStr, dtype: DataType) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{
-        ArrayRef, Decimal128Array, Float64Array, Int64Array, TimestampMicrosecondArray,
-    };
+    use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, TimestampMicrosecondArray};
     use std::sync::Arc;
 
     const MONEY: MoneyType = MoneyType { precision: 18, scale: 2 };
