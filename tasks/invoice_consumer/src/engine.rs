@@ -120,7 +120,7 @@ const NO_FEATURES: Features = [0; FEATURE_COUNT];
 
 /// Why a row of an incremental snapshot that differs from what is known can't be decided.
 pub const UNPLACED: &str = "it is a row of an incremental snapshot, which has no position, and differs from what is \
-    known; let the connector send a blocking snapshot instead (docs/lost-slot.md)";
+    known; let the connector send a blocking snapshot instead (docs/runbook/lost-slot.md)";
 
 /// Why a truncation can't be decided that lies before what is known, and that was not decided before.
 pub const UNPLACED_TRUNCATION: &str = "the table was truncated at a position before what is known: it is repeated, or \
