@@ -75,7 +75,7 @@ pub fn read(files: &[File], delimiter: Delimiter, null_texts: &[String]) -> Resu
     Ok(columns.into_iter().zip(builders).map(|(column, builder)| (column.name, builder.finish())).collect())
 }
 
-fn open<'a>((name, bytes): &'a File, delimiter: Delimiter) -> Result<Reader<&'a [u8]>> {
+fn open((name, bytes): &File, delimiter: Delimiter) -> Result<Reader<&[u8]>> {
     Reader::new(bytes.as_ref(), Options { delimiter, delimiter_flag: None })
         .map_err(|error| error.in_file(name))
 }
