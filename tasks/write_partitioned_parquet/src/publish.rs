@@ -7,6 +7,7 @@ use invoices::lake::commit::{CommitRecord, now_text};
 use invoices::lake::{ATTEMPTS, CONCURRENCY, Lake, Object, step_aside};
 use invoices::task::{Progress, check_stop};
 use invoices::{Error, Result, failpoint};
+use std::sync::Arc;
 
 /// Where and how to publish.
 pub struct Publisher<'a> {
@@ -96,24 +97,23 @@ impl Publisher<'_> {
 
     /// Writes all objects, many at once, and returns them in path order.
     async fn put_all(&self, parts: Vec<Part>) -> Result<Vec<Object>> {
+        let batch = Arc::new(self.lake.batch()?);
         let put = |part: Part| {
-            let lake = self.lake.clone();
+            let batch = batch.clone();
             // Spawned, so that encoding uses all cores.
             tokio::spawn(async move {
                 let (path, bytes) = part.into_object()?;
-                lake.put_unchecked(&path, bytes).await
+                batch.write(&path, bytes).await
             })
         };
         let mut puts = stream::iter(parts).map(put).buffer_unordered(CONCURRENCY);
-        let mut written: Vec<Object> = Vec::new();
-        while let Some(object) = puts.next().await {
-            written.push(object.map_err(|error| Error::bug("encoding broke off").because(error))??);
+        while let Some(put) = puts.next().await {
+            put.map_err(|error| Error::bug("encoding broke off").because(error))??;
             self.progress.add(1);
             failpoint!("write::between_puts");
             check_stop()?;
         }
-        written.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(written)
+        batch.publish().await
     }
 
     /// What the partition's folder holds under the written paths, and the rest: businesses that

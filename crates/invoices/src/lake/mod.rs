@@ -3,6 +3,7 @@
 //! A reader that globs never sees half an object: S3 shows an object when its upload is complete,
 //! and on a local disk every object is written under `_tmp/` and renamed into place.
 
+mod batch;
 pub mod commit;
 pub mod names;
 mod upload;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use batch::Batch;
 pub use upload::Upload;
 
 /// Requests under way at once, for many small objects.
@@ -216,26 +218,18 @@ impl Lake {
 
     /// Replaces an object in one atomic step and checks what the store then holds.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<Object> {
-        let written = self.put_unchecked(path, bytes).await?;
-        self.checked(path, written.size).await
-    }
-
-    /// Replaces an object in one atomic step and believes the store's answer. For many small objects
-    /// of one folder, which one [`Lake::list`] checks together: a look at each doubles the requests.
-    pub async fn put_unchecked(&self, path: &str, bytes: Bytes) -> Result<Object> {
         let size = bytes.len() as u64;
         let target = self.write_path(path);
-        let put = self.store.put(&target, PutPayload::from(bytes)).await;
-        let result = match put {
-            Ok(result) => result,
-            Err(error) => {
-                self.discard(&target).await;
-                return Err(self.failed("write", path, error));
-            }
-        };
-        self.reveal(&target, path).await?;
-        let etag = result.e_tag.unwrap_or_default().trim_matches('"').to_owned();
-        Ok(Object { path: path.to_owned(), size, etag })
+        if let Err(error) = self.store.put(&target, PutPayload::from(bytes)).await {
+            self.discard(&target).await;
+            return Err(self.failed("write", path, error));
+        }
+        self.publish(&target, path, size).await
+    }
+
+    /// Starts writing many small objects together.
+    pub fn batch(&self) -> Result<Batch> {
+        Batch::start(self.clone())
     }
 
     /// Writes an object that is not there yet; false when there is one of this name with other content.
@@ -293,24 +287,25 @@ impl Lake {
         Path::from(format!("_tmp/{}-{sequence}-{name}", std::process::id()))
     }
 
-    /// Makes written bytes visible under their name and checks that they are what was written.
+    /// Makes written bytes visible under their name and checks that they are what was written; on S3 they are
+    /// visible already.
     async fn publish(&self, written: &Path, path: &str, size: u64) -> Result<Object> {
-        self.reveal(written, path).await?;
+        if self.is_local {
+            self.sync_bytes(written)?;
+            self.rename(written, path).await?;
+            self.sync_name(&key(path))?;
+        }
         self.checked(path, size).await
     }
 
-    /// Moves bytes that were written beside their name to it; on S3 they are there already.
-    async fn reveal(&self, written: &Path, path: &str) -> Result<()> {
-        if !self.is_local {
-            return Ok(());
-        }
-        self.sync_bytes(written)?;
+    /// Moves bytes that were written beside their name to it.
+    async fn rename(&self, written: &Path, path: &str) -> Result<()> {
         let renamed = self.store.rename(written, &key(path)).await;
         if let Err(error) = renamed {
             self.discard(written).await;
             return Err(self.failed("write", path, error));
         }
-        self.sync_name(&key(path))
+        Ok(())
     }
 
     /// Makes the bytes of a local file outlive a loss of power, which object_store does from 0.14 on.
