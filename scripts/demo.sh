@@ -9,7 +9,7 @@ source scripts/env.sh
 bold() { if [ -t 1 ]; then printf '\033[1m%s\033[0m\n' "$*"; else printf '%s\n' "$*"; fi; }
 
 if [ -z "${SKIP_BUILD:-}" ]; then
-    bold "Building what the demo runs (about 20 minutes the first time, later seconds)"
+    bold "Building what the demo runs (about 15 minutes on two cores the first time, later seconds)"
     echo "Then, within a minute: mock invoices, the three tasks of the batch path, decisions over a file of change events"
     python3 scripts/progress.py cargo build --release --package all_tasks --no-default-features
     link_tasks "$CARGO_TARGET_DIR/release"

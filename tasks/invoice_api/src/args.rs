@@ -18,7 +18,7 @@ Examples:
     invoice_api --source postgres://invoice_api@db:5432/shop --lake s3://de-challenge \\
                 --redis redis://cache:6379 --brokers kafka:9092 --tokens tokens.txt
   Without any service, on the demo's data:
-    invoice_api --source sqlite:demo/invoices.db --lake file:///work/demo/lake --tokens demo/tokens.txt
+    invoice_api --source sqlite:demo/invoices.db --lake file:///srv/demo/lake --tokens demo/tokens.txt
   One invoice:
     curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8000/v1/invoices/42
 
@@ -50,7 +50,7 @@ impl TaskArgs for Args {
 pub enum Command {
     /// Makes a token, adds its hash to the file and prints the token, once
     Token(TokenArgs),
-    /// The table's later home: makes, fills, follows and compares it (docs/howto/dynamodb.md)
+    /// Moves the table to DynamoDB: creates, fills, follows and compares it (docs/howto/dynamodb.md)
     Dynamodb(Box<DynamodbCommand>),
 }
 
@@ -78,7 +78,7 @@ pub struct ServeArgs {
     #[arg(long, env = "LAKE_URL", value_name = "URL")]
     pub lake: String,
 
-    /// Where invoices are read; with dynamodb the source is asked for decisions of the live feed alone
+    /// Where invoices are read; with dynamodb the source only serves the decisions of the live feed
     #[arg(long, env = "STORE", value_enum, default_value_t = Store::Postgres)]
     pub store: Store,
 

@@ -66,13 +66,13 @@ pub struct Args {
     #[command(flatten)]
     pub decoding: DecodingArgs,
 
-    /// Go on once with a source whose positions begin anew, after a restore or a migration
+    /// Accept, this once, a source whose log positions start again, as after a restore or a migration
     ///
     /// Its changes count as newer than everything that was decided before: docs/migrate-source.md.
     #[arg(long, env = "ACCEPT_NEW_SOURCE")]
     pub accept_new_source: bool,
 
-    /// Print why this invoice was decided as it was, and nothing else
+    /// Print why this invoice was decided as it was, and end
     #[arg(long, value_name = "INVOICE")]
     pub explain: Option<i64>,
 
@@ -90,7 +90,7 @@ pub struct RuleArgs {
     #[arg(long, env = "RULES", value_name = "FILE")]
     pub rules: Option<PathBuf>,
 
-    /// Candidate rules that run beside: differences are counted and logged, nothing else
+    /// Candidate rules, tried beside those that decide: differences are counted and logged, and change nothing
     #[arg(long, env = "SHADOW_RULES", value_name = "FILE")]
     pub shadow_rules: Option<PathBuf>,
 }
@@ -130,7 +130,7 @@ pub struct ServiceArgs {
     #[arg(long, env = "KAFKA_GROUP", default_value = "invoice_consumer", value_name = "NAME")]
     pub group: String,
 
-    /// Name of this member among the group's, for static membership: a restart moves no partition
+    /// Name of this consumer in its group (static membership), so that a restart moves no partition
     #[arg(long, env = "KAFKA_INSTANCE", value_name = "NAME")]
     pub instance: Option<String>,
 
@@ -146,7 +146,7 @@ pub struct ServiceArgs {
     #[arg(long, env = "BATCH_MAX", default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub batch_max: u64,
 
-    /// A partition with unread messages and no progress for this many seconds is stuck
+    /// A partition that has unread messages and makes no progress for this many seconds counts as stuck
     #[arg(long, env = "STUCK_SECONDS", default_value_t = 30, value_name = "N")]
     pub stuck_seconds: u64,
 
@@ -155,7 +155,7 @@ pub struct ServiceArgs {
     #[arg(long, env = "ACCEPT_NEW_TOPIC")]
     pub accept_new_topic: bool,
 
-    /// Go on once behind messages that the topic has removed before they were read
+    /// Continue, this once, after a gap: messages that the topic deleted before they were read are skipped
     #[arg(long, env = "ACCEPT_GAP")]
     pub accept_gap: bool,
 
@@ -183,7 +183,7 @@ pub struct ServiceArgs {
     #[arg(long, env = "SLOT_NAME", default_value = "invoice_platform", value_name = "NAME")]
     pub slot_name: String,
 
-    /// Warn when the slot holds back more write-ahead log than this
+    /// Warn when the source must keep more write-ahead log than this for the slot
     #[arg(long, env = "SLOT_LAG_BYTES_MAX", default_value_t = 1 << 30, value_name = "BYTES")]
     pub slot_lag_bytes_max: u64,
 }
