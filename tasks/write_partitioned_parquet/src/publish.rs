@@ -4,7 +4,7 @@ use crate::job::{Job, Part};
 use crate::staged::Staged;
 use futures::{StreamExt, TryStreamExt, stream};
 use invoices::lake::commit::{CommitRecord, now_text};
-use invoices::lake::{ATTEMPTS, CONCURRENCY, Lake, Object, step_aside};
+use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::task::{Progress, check_stop};
 use invoices::{Error, Result, failpoint};
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Publisher<'_> {
                 batch.write(&path, bytes).await
             })
         };
-        let mut puts = stream::iter(parts).map(put).buffer_unordered(CONCURRENCY);
+        let mut puts = stream::iter(parts).map(put).buffer_unordered(self.lake.concurrent_writes());
         while let Some(put) = puts.next().await {
             put.map_err(|error| Error::bug("encoding broke off").because(error))??;
             self.progress.add(1);
@@ -127,7 +127,7 @@ impl Publisher<'_> {
 
     async fn delete(&self, stale: &[Object]) -> Result<()> {
         let deletions = stream::iter(stale).map(|object| self.lake.delete(&object.path));
-        deletions.buffer_unordered(CONCURRENCY).try_collect().await
+        deletions.buffer_unordered(self.lake.concurrent_writes()).try_collect().await
     }
 }
 

@@ -143,6 +143,13 @@ impl Lake {
         format!("{}/{path}", self.url)
     }
 
+    /// Writes of small objects worth having under way at once: on a local disk, more than one a core spin in the kernel
+    /// until the folder is free.
+    pub fn concurrent_writes(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if self.is_local { cores.min(CONCURRENCY) } else { CONCURRENCY }
+    }
+
     /// Reads a whole object with its ETag; none when there is none.
     pub async fn get(&self, path: &str) -> Result<Option<(Object, Bytes)>> {
         retried(|| self.get_once(path)).await
