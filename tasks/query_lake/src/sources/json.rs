@@ -2,6 +2,7 @@
 //! no amount any more.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 const DEPTH_MAX: usize = 64;
 
@@ -88,6 +89,7 @@ impl<'a> Parser<'a> {
     fn object(&mut self, depth: usize) -> Result<Json<'a>, Broken> {
         self.at += 1;
         let mut fields = Vec::new();
+        let mut names = HashSet::new();
         if self.take(b'}') {
             return Ok(Json::Object(fields));
         }
@@ -96,7 +98,11 @@ impl<'a> Parser<'a> {
             if self.peek() != Some(b'"') {
                 return self.broken("a field's name is missing");
             }
+            let start = self.at;
             let name = self.string()?;
+            if !names.insert(name.clone()) {
+                return Err(Broken { offset: start, problem: "a field stands there twice" });
+            }
             if !self.take(b':') {
                 return self.broken("a colon is missing");
             }

@@ -201,11 +201,11 @@ fn item_field(items: &Type) -> Arc<Field> {
     Arc::new(Field::new_list_field(items.data_type(), true))
 }
 
-/// The last one wins when a name comes twice, as in most readers.
+/// The field's value in each of the values that are objects and have it.
 fn fields_named<'v, 'a>(values: &[Option<&'v Json<'a>>], name: &str) -> Vec<Option<&'v Json<'a>>> {
     let field = |value: &Option<&'v Json<'a>>| match value {
         Some(Json::Object(values)) => {
-            values.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
+            values.iter().find(|(known, _)| known == name).map(|(_, value)| value)
         }
         _ => None,
     };
@@ -329,6 +329,10 @@ mod tests {
         assert_eq!(
             error("{\"a\": {\"b\": 1}}\n{\"a\": {\"b\": \"x\"}}"),
             "x.jsonl line 2: field a.b is text where rows before it have a number"
+        );
+        assert_eq!(
+            error("{\"a\": 1}\n{\"a\": 1, \"a\": 2}"),
+            "x.jsonl line 2 is not JSON: a field stands there twice, at column 10"
         );
         assert_eq!(error("[1]"), "x.jsonl item 1 is no object, and a row must be one");
         assert_eq!(error("[{},\n{]"), "x.jsonl line 2 is not JSON: a field's name is missing, at column 2");

@@ -6,7 +6,7 @@ use arrow::array::{
     TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, TimeUnit};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use invoices::money;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -178,9 +178,18 @@ impl Builder {
     }
 }
 
-/// Whether a text is digits that a number would lose, as `007` is.
+/// Shortest number of a telephone, with its country's.
+const TELEPHONE_DIGITS: usize = 7;
+
+/// Whether a text is signs that a number would lose, as `007` and `+34600111222` are.
 pub fn is_code(text: &str) -> bool {
-    text.len() > 1 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit())
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let is_longer = if digits.len() < text.len() {
+        digits.len() >= TELEPHONE_DIGITS
+    } else {
+        digits.len() > 1 && digits.starts_with('0')
+    };
+    is_longer && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn unscaled(text: &str, scale: usize) -> Option<i128> {
@@ -226,8 +235,11 @@ fn days(date: NaiveDate) -> i32 {
     date.signed_duration_since(NaiveDate::default()).num_days() as i32
 }
 
-/// A number as people and programs write it; `007` is a code, not a number.
+/// A number as people and programs write it, and no code.
 fn number(text: &str) -> Option<Kind> {
+    if is_code(text) {
+        return None;
+    }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, has_exponent) = match digits.find(['e', 'E']) {
         Some(at) => (&digits[..at], true),
@@ -255,27 +267,33 @@ fn number(text: &str) -> Option<Kind> {
 }
 
 fn date(text: &str) -> Option<NaiveDate> {
-    (text.len() == 10).then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()).flatten()
+    has_shape(text, "0000-00-00").then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()).flatten()
 }
 
-/// ISO 8601 with T or a space; with an offset it is the instant in UTC.
+/// Whether a text has digits where the shape has zeros, and is the shape elsewhere.
+fn has_shape(text: &str, shape: &str) -> bool {
+    let fits = |(byte, shape): (u8, u8)| if shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
+    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
+}
+
+/// ISO 8601 with T or a space; with an offset it is the instant in UTC. None for what microseconds do not hold as it
+/// is: a finer fraction, a leap second.
 pub fn timestamp_us(text: &str) -> Option<i64> {
     if let Some(date) = date(text) {
         return Some(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros());
     }
-    if text.len() < 16 || !text.is_ascii() {
+    if text.len() < 16 || !has_shape(text.get(..10)?, "0000-00-00") {
         return None;
     }
-    if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
-        return Some(instant.timestamp_micros());
-    }
     // Postgres writes offsets of whole hours without minutes.
-    if let Ok(instant) = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z") {
-        return Some(instant.timestamp_micros());
-    }
+    let instant = DateTime::parse_from_rfc3339(text)
+        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
+        .map(|instant| instant.naive_utc());
     let formats = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
-    let time = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())?;
-    Some(time.and_utc().timestamp_micros())
+    let local = || formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    let time = instant.ok().or_else(local)?;
+    let is_whole = time.nanosecond() < 1_000_000_000 && time.nanosecond().is_multiple_of(1000);
+    is_whole.then(|| time.and_utc().timestamp_micros())
 }
 
 #[cfg(test)]
@@ -304,6 +322,14 @@ mod tests {
             ("2026-01-31 10:00", Kind::Timestamp),
             ("2026-01-31T10:00:00.5Z", Kind::Timestamp),
             ("INV-2026-01-31", Kind::Text),
+            ("+34600111222", Kind::Text),
+            ("+12", Kind::Int),
+            ("+1234567.50", decimal(7, 2)),
+            ("+202-01-01", Kind::Text),
+            ("2026- 1-05", Kind::Text),
+            ("2016-12-31T23:59:60Z", Kind::Text),
+            ("2026-01-31T10:00:00.123456000", Kind::Timestamp),
+            ("2026-01-31T10:00:00.123456789", Kind::Text),
         ];
         for (text, kind) in cases {
             assert_eq!(Kind::of(text), kind, "{text:?}");
