@@ -1,7 +1,7 @@
 //! Flags and help of `inspect_lake`.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use invoices::source::SourceArgs;
+use invoices::source::{SelectArgs, SourceArgs};
 use invoices::task::{CommonArgs, LakeArgs, TaskArgs, WindowArgs};
 
 const EXAMPLES: &str = "\
@@ -108,6 +108,8 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub source: SourceArgs,
     #[command(flatten)]
+    pub select: SelectArgs,
+    #[command(flatten)]
     pub lake: LakeArgs,
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -129,6 +131,8 @@ pub struct ConnectArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub source: SourceArgs,
+    #[command(flatten)]
+    pub select: SelectArgs,
     #[command(flatten)]
     pub lake: LakeArgs,
     #[command(flatten)]

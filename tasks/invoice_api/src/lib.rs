@@ -46,7 +46,7 @@ use http::State;
 use invoices::lake::Lake;
 use invoices::money::{MAX_PRECISION, MoneyType};
 use invoices::position;
-use invoices::source::{Source, SourceUrl};
+use invoices::source::{SelectArgs, Source, SourceUrl};
 use invoices::task::Task;
 use invoices::{Error, Kind, Result};
 use loader::{Lifetimes, Loader};
@@ -98,7 +98,7 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
     }
     if args.store == Store::Postgres {
         // Checks the source as every task does, before anything is served.
-        drop(Source::open(&args.source)?);
+        drop(Source::open(&args.source, &SelectArgs::default())?);
     }
     let source = open_source(args)?;
     let lake = Lake::open(&args.lake)?;

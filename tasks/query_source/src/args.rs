@@ -1,7 +1,7 @@
 //! Flags and help of `query_source`.
 
 use clap::{Parser, ValueEnum};
-use invoices::source::SourceArgs;
+use invoices::source::{SelectArgs, SourceArgs};
 use invoices::task::args::{LakeArgs, WindowArgs};
 use invoices::task::{CommonArgs, TaskArgs};
 
@@ -14,6 +14,8 @@ Examples:
     query_source … --dry-run
   A table with other names:
     query_source … --table billing.docs --invoice-id-column doc_no --issue-date-column issued_at
+  Without drafts and deleted ones, amounts in whole cents:
+    query_source … --where \"status <> 'draft' and deleted_at is null\" --amount-unit cents
   Verified TLS:
     query_source --source 'postgres://reader@db/shop?sslmode=verify-full&sslrootcert=/etc/ca.pem' …
   An embedded database into a local folder:
@@ -28,6 +30,8 @@ Exit codes: 0 done, 2 usage, 65 data refused, 70 bug, 75 try again, 78 configura
 pub struct Args {
     #[command(flatten)]
     pub source: SourceArgs,
+    #[command(flatten)]
+    pub select: SelectArgs,
     #[command(flatten)]
     pub lake: LakeArgs,
     #[command(flatten)]

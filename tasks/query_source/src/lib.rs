@@ -26,7 +26,7 @@ use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
 use invoices::{Error, Month, Result, Window, failpoint};
-use plan::{Known, Plan};
+use plan::{Form, Known, Plan};
 use publish::Published;
 use report::Report;
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
 
 /// One attempt in one snapshot; none when a newer run overtook it.
 fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Option<Report>> {
-    let mut source = Source::open(&args.source)?;
+    let mut source = Source::open(&args.source, &args.select)?;
     failpoint!("query::after_snapshot");
     let known = task.block_on(known_months(lake))?;
     let mut report = Report::new(window, &source);
@@ -64,10 +64,11 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
         report.warn(sentence);
     }
 
-    let cold = plan::nothing_known(window, &known, source.money());
+    let form = Form::new(source.money(), &args.select);
+    let cold = plan::nothing_known(window, &known, &form);
     let compares = args.refresh == args::Refresh::Changed && !cold;
     let fingerprints = if compares || args.dry_run { Some(source.fingerprints(window)?) } else { None };
-    let plan = Plan::new(args.refresh, window, &known, fingerprints.as_ref(), source.money());
+    let plan = Plan::new(args.refresh, window, &known, fingerprints.as_ref(), &form);
     report.planned(&plan);
     if let Some(fingerprints) = &fingerprints {
         refuse_emptied(args, window, &known, fingerprints)?;
@@ -98,7 +99,7 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
         report.lost(guard::losses(&months, &known, &fingerprints));
         for writer in writers {
             task.check_stop()?;
-            match task.block_on(publish::publish(lake, task, &source, &known, writer))? {
+            match task.block_on(publish::publish(lake, task, &source, &form, &known, writer))? {
                 Published::Written { fingerprint, bytes } => report.wrote(&fingerprint, bytes),
                 Published::Emptied => report.emptied(),
                 Published::Same => report.same(),

@@ -5,15 +5,29 @@ use crate::fingerprint_of;
 use invoices::lake::Object;
 use invoices::lake::commit::CommitRecord;
 use invoices::money::MoneyType;
-use invoices::source::MonthFingerprints;
+use invoices::source::{MonthFingerprints, SelectArgs};
 use invoices::{Month, Window};
 use std::collections::BTreeMap;
 
 /// Layout of the objects; a program with another layout writes every month again.
-pub const LAYOUT: &str = "layout=1";
+const LAYOUT: &str = "layout=1";
 
 /// Memory of one month being written: the part being filled, one under way, and a row group.
 const MONTH_BYTES: u64 = 10 << 20;
+
+/// What a month's record must say for its object to stay.
+#[derive(Debug, Clone)]
+pub struct Form {
+    pub money: MoneyType,
+    /// Layout, and which rows and amounts were asked for.
+    pub options: String,
+}
+
+impl Form {
+    pub fn new(money: MoneyType, select: &SelectArgs) -> Self {
+        Self { money, options: format!("{LAYOUT}{}", select.options()) }
+    }
+}
 
 /// What the lake has of one month.
 #[derive(Debug, Default)]
@@ -24,16 +38,16 @@ pub struct Known {
 
 impl Known {
     /// The record, if it still describes the month's objects and is of this program's making.
-    pub fn trusted(&self, money: MoneyType) -> Option<&CommitRecord> {
+    pub fn trusted(&self, form: &Form) -> Option<&CommitRecord> {
         self.record.as_ref().filter(|record| {
-            record.options == LAYOUT && record.money == money && record.describes(&self.objects)
+            record.options == form.options && record.money == form.money && record.describes(&self.objects)
         })
     }
 }
 
 /// Whether the lake has nothing of the window that could be kept.
-pub fn nothing_known(window: Window, known: &BTreeMap<Month, Known>, money: MoneyType) -> bool {
-    !window.months().any(|month| known.get(&month).is_some_and(|k| k.trusted(money).is_some()))
+pub fn nothing_known(window: Window, known: &BTreeMap<Month, Known>, form: &Form) -> bool {
+    !window.months().any(|month| known.get(&month).is_some_and(|k| k.trusted(form).is_some()))
 }
 
 /// The months to read and those that stay.
@@ -49,10 +63,10 @@ impl Plan {
         window: Window,
         known: &BTreeMap<Month, Known>,
         fingerprints: Option<&MonthFingerprints>,
-        money: MoneyType,
+        form: &Form,
     ) -> Self {
         let must_read = |month: &Month| {
-            let record = known.get(month).and_then(|known| known.trusted(money));
+            let record = known.get(month).and_then(|known| known.trusted(form));
             let Some(record) = record else { return true };
             match refresh {
                 Refresh::Window => true,
@@ -84,6 +98,10 @@ pub(crate) mod tests {
 
     const MONEY: MoneyType = MoneyType { precision: 12, scale: 2 };
 
+    fn form() -> Form {
+        Form::new(MONEY, &SelectArgs::default())
+    }
+
     pub fn window() -> Window {
         Window::ending(NaiveDate::from_ymd_opt(2026, 1, 15).unwrap(), 3)
     }
@@ -98,7 +116,7 @@ pub(crate) mod tests {
             money: MONEY,
             snapshot: Default::default(),
             inputs: BTreeMap::new(),
-            options: LAYOUT.into(),
+            options: form().options,
             objects: vec![(&object).into()],
             rows_before: None,
             committed_at: String::new(),
@@ -116,6 +134,15 @@ pub(crate) mod tests {
         window().months().zip(rows.iter().map(of)).collect()
     }
 
+    #[test]
+    fn months_that_were_selected_otherwise_are_read_again() {
+        let select = SelectArgs { condition: Some("a = 1".to_owned()), ..SelectArgs::default() };
+        let form = Form::new(MONEY, &select);
+        let source = fingerprints(&[1, 1, 1]);
+        let plan = Plan::new(Refresh::Changed, window(), &all_known(), Some(&source), &form);
+        assert_eq!((plan.read.len(), form.options.as_str()), (3, "layout=1 where=\"a = 1\""));
+    }
+
     fn months(plan: &Plan) -> Vec<String> {
         plan.read.iter().map(Month::to_string).collect()
     }
@@ -123,7 +150,7 @@ pub(crate) mod tests {
     #[test]
     fn only_changed_months_are_read() {
         let source = fingerprints(&[1, 2, 1]);
-        let plan = Plan::new(Refresh::Changed, window(), &all_known(), Some(&source), MONEY);
+        let plan = Plan::new(Refresh::Changed, window(), &all_known(), Some(&source), &form());
         assert_eq!(months(&plan), ["2025-12-01"]);
         assert_eq!(plan.keep.len(), 2);
     }
@@ -132,7 +159,7 @@ pub(crate) mod tests {
     fn a_month_that_lost_all_invoices_is_read_again() {
         let mut source = fingerprints(&[1, 1, 1]);
         source.remove(&window().last);
-        let plan = Plan::new(Refresh::Changed, window(), &all_known(), Some(&source), MONEY);
+        let plan = Plan::new(Refresh::Changed, window(), &all_known(), Some(&source), &form());
         assert_eq!(months(&plan), ["2026-01-01"]);
     }
 
@@ -140,7 +167,7 @@ pub(crate) mod tests {
     fn an_object_that_is_not_the_recorded_one_is_written_again() {
         let mut lake = all_known();
         lake.get_mut(&window().first).unwrap().objects[0].etag = "other".into();
-        let plan = Plan::new(Refresh::Changed, window(), &lake, Some(&fingerprints(&[1, 1, 1])), MONEY);
+        let plan = Plan::new(Refresh::Changed, window(), &lake, Some(&fingerprints(&[1, 1, 1])), &form());
         assert_eq!(months(&plan), ["2025-11-01"]);
     }
 
@@ -148,9 +175,9 @@ pub(crate) mod tests {
     fn latest_reads_the_newest_month_and_what_is_missing() {
         let mut lake = all_known();
         lake.remove(&window().first);
-        let plan = Plan::new(Refresh::Latest, window(), &lake, None, MONEY);
+        let plan = Plan::new(Refresh::Latest, window(), &lake, None, &form());
         assert_eq!(months(&plan), ["2025-11-01", "2026-01-01"]);
-        assert_eq!(Plan::new(Refresh::Window, window(), &lake, None, MONEY).read.len(), 3);
+        assert_eq!(Plan::new(Refresh::Window, window(), &lake, None, &form()).read.len(), 3);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::extract::differing;
 use crate::fingerprint_of;
 use crate::guard::rows_before;
 use crate::month_writer::MonthWriter;
-use crate::plan::{Known, LAYOUT};
+use crate::plan::{Form, Known};
 use futures::future::join_all;
 use invoices::fingerprint::FingerprintRecord;
 use invoices::lake::commit::{CommitRecord, now_text};
@@ -93,6 +93,7 @@ pub async fn publish(
     lake: &Lake,
     task: &Task,
     source: &Source,
+    form: &Form,
     known: &BTreeMap<Month, Known>,
     writer: MonthWriter,
 ) -> Result<Published> {
@@ -109,7 +110,7 @@ pub async fn publish(
     if object.is_none() {
         lake.delete(&path).await?;
     }
-    let mut record = record(task, source, &partition, &fingerprint, object.as_ref());
+    let mut record = record(task, source, form, &partition, &fingerprint, object.as_ref());
     record.rows_before = rows_before(known, month);
     // Stopped between the first look and the put, this run may have put its older rows over newer
     // ones; the newer run's record tells, and a fresh snapshot mends it.
@@ -149,6 +150,7 @@ async fn holds(lake: &Lake, path: &str, fingerprint: &Fingerprint) -> Result<boo
 fn record(
     task: &Task,
     source: &Source,
+    form: &Form,
     partition: &str,
     fingerprint: &Fingerprint,
     object: Option<&Object>,
@@ -158,10 +160,10 @@ fn record(
         partition: partition.to_owned(),
         rows: fingerprint.rows,
         invoices: FingerprintRecord::new(fingerprint, source.money().scale),
-        money: source.money(),
+        money: form.money,
         snapshot: source.snapshot().clone(),
         inputs: BTreeMap::new(),
-        options: LAYOUT.to_owned(),
+        options: form.options.clone(),
         objects: object.into_iter().map(Into::into).collect(),
         rows_before: None,
         committed_at: now_text(),

@@ -1,8 +1,9 @@
 //! Flags that say where the invoices are and what their columns are called.
 
+use super::condition::{Condition, Language};
 use super::url::SourceUrl;
 use crate::error::{Error, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// Source database and table.
 #[derive(Debug, Clone, Args)]
@@ -24,6 +25,56 @@ pub struct SourceArgs {
     /// Digits after the decimal point when the amount column declares none (plain numeric, SQLite)
     #[arg(long, env = "AMOUNT_SCALE", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=10), value_name = "N")]
     pub amount_scale: u8,
+}
+
+/// Which rows are invoices, and what their amounts are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SelectArgs {
+    /// Condition that a row must meet, in the source's SQL: "status <> 'draft' and deleted_at is null"
+    #[arg(long = "where", env = "SOURCE_WHERE", value_name = "CONDITION")]
+    pub condition: Option<String>,
+
+    /// What the amounts count
+    #[arg(long, env = "AMOUNT_UNIT", value_enum, default_value_t = AmountUnit::Dollars)]
+    pub amount_unit: AmountUnit,
+
+    /// Accept amounts that are floating-point numbers, each rounded to this many digits after the decimal point, half
+    /// away from zero
+    #[arg(long, env = "ROUND_FLOATS", value_parser = clap::value_parser!(u8).range(0..=10), value_name = "DIGITS")]
+    pub round_floats: Option<u8>,
+}
+
+/// What an amount of 1 is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum AmountUnit {
+    /// Dollars, with or without digits after the decimal point
+    #[default]
+    Dollars,
+    /// Whole numbers of cents
+    Cents,
+}
+
+impl SelectArgs {
+    /// # Errors
+    /// As [`Condition::parse`].
+    pub fn condition(&self, language: Language) -> Result<Option<Condition>> {
+        self.condition.as_deref().map(|text| Condition::parse(text, language)).transpose()
+    }
+
+    /// What differs from the defaults, for commit records: empty when nothing does.
+    pub fn options(&self) -> String {
+        let mut options = String::new();
+        if self.amount_unit == AmountUnit::Cents {
+            options.push_str(" amount_unit=cents");
+        }
+        if let Some(digits) = self.round_floats {
+            options.push_str(&format!(" round_floats={digits}"));
+        }
+        if let Some(condition) = &self.condition {
+            options.push_str(&format!(" where={:?}", condition.trim()));
+        }
+        options
+    }
 }
 
 /// What the source calls the five columns.

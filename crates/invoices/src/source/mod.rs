@@ -2,13 +2,14 @@
 
 pub mod args;
 mod cluster;
+pub mod condition;
 pub mod postgres;
 pub mod sqlite;
 pub mod sqlite_types;
 pub mod table;
 pub mod url;
 
-pub use args::{ColumnNames, SourceArgs};
+pub use args::{AmountUnit, ColumnNames, SelectArgs, SourceArgs};
 pub use url::SourceUrl;
 
 use crate::error::{Error, Result};
@@ -33,10 +34,14 @@ impl Source {
     /// # Errors
     /// Retry when the database doesn't answer, configuration for a missing table, column or
     /// privilege and for types that can't hold invoices exactly.
-    pub fn open(args: &SourceArgs) -> Result<Self> {
+    pub fn open(args: &SourceArgs, select: &SelectArgs) -> Result<Self> {
         match args.url()? {
-            SourceUrl::Postgres(url) => Ok(Self::Postgres(Box::new(postgres::Session::open(url, args)?))),
-            SourceUrl::Sqlite(path) => Ok(Self::Sqlite(Box::new(sqlite::Session::open(&path, args)?))),
+            SourceUrl::Postgres(url) => {
+                Ok(Self::Postgres(Box::new(postgres::Session::open(url, args, select)?)))
+            }
+            SourceUrl::Sqlite(path) => {
+                Ok(Self::Sqlite(Box::new(sqlite::Session::open(&path, args, select)?)))
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::args::quote;
 use super::table::{END_DAY, FIRST_DAY, PostgresTable};
 use super::url::PostgresUrl;
-use super::{MonthFingerprints, SourceArgs, UNDATED_NAMED, cluster, reserved, undated};
+use super::{MonthFingerprints, SelectArgs, SourceArgs, UNDATED_NAMED, cluster, reserved, undated};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{Fingerprint, NULL_BUSINESS, row_hash_sql};
 use crate::lake::commit::SourceSnapshot;
@@ -31,7 +31,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn open(url: PostgresUrl, args: &SourceArgs) -> Result<Self> {
+    pub fn open(url: PostgresUrl, args: &SourceArgs, select: &SelectArgs) -> Result<Self> {
         let mut client = url.connect()?;
         let doing = "cannot take a snapshot of the source";
         let cluster = cluster::identify(&mut client)?;
@@ -51,7 +51,7 @@ impl Session {
             lsn: lsn as u64,
             taken_at_us: row.get(1),
         };
-        let table = PostgresTable::describe(&mut client, args)?;
+        let table = PostgresTable::describe(&mut client, args, select)?;
         Ok(Self { url, client, table, snapshot })
     }
 
@@ -83,7 +83,7 @@ impl Session {
         }
         let date = self.table.names.issue_date_column.clone();
         if self.table.nullable.contains(&date) {
-            let sql = format!("select count(*) from {} where {} is null", self.table.relation, quote(&date));
+            let sql = format!("select count(*) from {} where {} is null", self.table.rows(), quote(&date));
             without_month += query_one(&mut self.client, &sql, "cannot read the source")?.get::<_, i64>(0);
         }
         if without_month > 0 {
@@ -126,14 +126,14 @@ impl Session {
             hash = row_hash_sql(&id, &date, &issuer, &receiver, &amount),
             no_id = missing(&table.names.invoice_id_column, &id),
             no_amount = missing(&table.names.amount_column, &amount),
-            relation = table.relation,
+            relation = table.rows(),
             last_bucket = window.len() as i32 + AFTER_WINDOW + 1,
         ))
     }
 
     /// The planner's estimate of the rows that meet a condition, and of all rows.
     pub fn estimate(&mut self, condition: &str) -> Result<(u64, u64)> {
-        let relation = self.table.relation.clone();
+        let relation = self.table.rows();
         let mut rows = |filter: &str| -> Result<u64> {
             let sql = format!("explain (format json) select 1 from {relation} {filter}");
             let text = simple_value(&mut self.client, &sql, "cannot read the source")?;
@@ -167,7 +167,7 @@ impl Session {
         let sql = format!(
             "select coalesce({id}::text, 'without an id'), coalesce({date}::text, 'no date') from {} \
              where {} or {date} is null limit {UNDATED_NAMED}",
-            self.table.relation,
+            self.table.rows(),
             self.table.outside_any_month()
         );
         let found = self.client.query(sql.as_str(), &[]).unwrap_or_default();
@@ -181,7 +181,7 @@ impl Session {
         let sql = format!(
             "select {id}::text, {issuer} = '{NULL_BUSINESS}'::int8 from {} \
              where {issuer} = '{NULL_BUSINESS}'::int8 or {receiver} = '{NULL_BUSINESS}'::int8 limit 1",
-            self.table.relation
+            self.table.rows()
         );
         let found = self.client.query_opt(sql.as_str(), &[]);
         let found = found.map_err(|error| failed("cannot look for the difference", error))?;
@@ -202,7 +202,7 @@ impl Session {
         let sql = format!(
             "select {id}::text, {amount}::text from {relation} where {amount}::text in ('NaN', 'Infinity', '-Infinity') \
              or {amount} <> round({amount}, {scale}) or abs({amount}) > {limit} limit 3",
-            relation = table.relation,
+            relation = table.rows(),
             scale = money.scale,
         );
         let found = self.client.query(sql.as_str(), &[]).unwrap_or_default();

@@ -4,7 +4,8 @@
 //! ISO 8601 text in UTC (see [`super::sqlite_types`]). Reading holds a shared lock on the file; if a writer in WAL mode slips in
 //! between, the proof after the extraction notices.
 
-use super::args::{ColumnNames, SourceArgs, quote};
+use super::args::{AmountUnit, ColumnNames, SelectArgs, SourceArgs, quote};
+use super::condition::{Condition, Language};
 pub use super::sqlite_types::timestamp_us;
 use super::sqlite_types::{odd_row, odd_sql};
 use super::{MonthFingerprints, UNDATED_NAMED, undated};
@@ -24,14 +25,21 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Session {
     pub path: PathBuf,
     connection: Connection,
+    /// The rows that are invoices, for FROM.
     table: String,
     names: ColumnNames,
     pub money: MoneyType,
+    pub unit: AmountUnit,
     pub snapshot: SourceSnapshot,
 }
 
 impl Session {
-    pub fn open(path: &Path, args: &SourceArgs) -> Result<Self> {
+    pub fn open(path: &Path, args: &SourceArgs, select: &SelectArgs) -> Result<Self> {
+        if select.round_floats.is_some() {
+            return Err(Error::usage(
+                "--round-floats is for Postgres; in SQLite alter the amounts to TEXT or INTEGER",
+            ));
+        }
         if !path.exists() {
             return Err(Error::config(format!(
                 "the SQLite file {} does not exist; check the source URL",
@@ -48,10 +56,17 @@ impl Session {
             (Some("public") | None, name) => quote(name),
             (Some(schema), name) => format!("{}.{}", quote(schema), quote(name)),
         };
+        let rows = |condition: &Condition| format!("(select * from {table} where {})", condition.sql());
+        let table = select.condition(Language::Sqlite)?.as_ref().map(rows).unwrap_or(table);
+        let is_cents = select.amount_unit == AmountUnit::Cents;
         let session = Self {
             path: path.to_owned(),
             names: args.columns.clone(),
-            money: MoneyType { precision: MAX_PRECISION, scale: args.amount_scale },
+            money: MoneyType {
+                precision: MAX_PRECISION,
+                scale: if is_cents { 2 } else { args.amount_scale },
+            },
+            unit: select.amount_unit,
             snapshot: SourceSnapshot {
                 source: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 cluster: None,
@@ -175,7 +190,7 @@ impl Session {
     /// # Errors
     /// Refused, with the invoice's id, for a bad id, date or amount.
     pub fn invoice(&self, id: i64, date: &str, issuer: i64, receiver: i64, amount: &str) -> Result<Invoice> {
-        row_to_invoice(self.money, &self.names, id, date, issuer, receiver, amount)
+        row_to_invoice(self.money, self.unit, &self.names, id, date, issuer, receiver, amount)
     }
 
     pub fn names(&self) -> &ColumnNames {
@@ -184,8 +199,10 @@ impl Session {
 }
 
 /// See [`Session::invoice`]; free of the session so that another thread can call it.
+#[allow(clippy::too_many_arguments)]
 pub fn row_to_invoice(
     money: MoneyType,
+    unit: AmountUnit,
     names: &ColumnNames,
     id: i64,
     date: &str,
@@ -203,7 +220,11 @@ pub fn row_to_invoice(
             "invoice {id}: {column} is a floating-point number; store amounts as TEXT or INTEGER"
         )));
     }
-    let amount = money::parse_amount(amount, money)
+    let written = match unit {
+        AmountUnit::Dollars => money,
+        AmountUnit::Cents => MoneyType { scale: 0, ..money },
+    };
+    let amount = money::parse_amount(amount, written)
         .map_err(|error| Error::refused(format!("invoice {id}: {column} {error}")))?;
     let business = |value: i64| (value != NULL_BUSINESS).then_some(value);
     Ok(Invoice {

@@ -1,6 +1,7 @@
 //! What the invoice table looks like in Postgres, and the SQL that reads its columns.
 
-use super::args::{ColumnNames, SourceArgs, quote};
+use super::args::{AmountUnit, ColumnNames, SelectArgs, SourceArgs, quote};
+use super::condition::{Condition, Language};
 use super::postgres::failed;
 use crate::error::{Error, Result};
 use crate::money::{MAX_PRECISION, MoneyType};
@@ -23,18 +24,30 @@ pub enum DateType {
 /// A described table or view.
 #[derive(Debug, Clone)]
 pub struct PostgresTable {
-    /// Quoted name, for FROM.
+    /// Quoted name.
     pub relation: String,
+    /// What a row must meet to be an invoice.
+    condition: Option<Condition>,
     /// Quoted names of the tables that physically hold the rows (one, or the leaf partitions); none
     /// where they can't be divided: a view, a foreign table, partitions without a privilege of their own.
     pub heaps: Vec<String>,
     pub names: ColumnNames,
     pub money: MoneyType,
     pub date_type: DateType,
-    /// Whether the amount needs a cast to numeric.
-    amount_is_integer: bool,
+    amount: Amount,
     /// Columns without NOT NULL, by name.
     pub nullable: Vec<String>,
+}
+
+/// How an amount becomes an exact numeric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Amount {
+    Numeric,
+    /// An integer, or money.
+    Cast,
+    Cents,
+    /// A float, by its shortest text, rounded to some digits.
+    Rounded(u8),
 }
 
 struct Column {
@@ -49,7 +62,7 @@ impl PostgresTable {
     /// # Errors
     /// Configuration error for a missing table or column and for a type that can't hold what the
     /// column stands for exactly.
-    pub fn describe(client: &mut Client, args: &SourceArgs) -> Result<Self> {
+    pub fn describe(client: &mut Client, args: &SourceArgs, select: &SelectArgs) -> Result<Self> {
         let relation = match args.table_parts()? {
             (Some(schema), name) => format!("{}.{}", quote(schema), quote(name)),
             (None, name) => quote(name),
@@ -82,8 +95,9 @@ impl PostgresTable {
         let heaps = Self::heaps(client, oid, &kind, &relation)?;
         Ok(Self {
             date_type: date_type(&date_column, date)?,
-            money: money_type(&amount_column, amount, args.amount_scale)?,
-            amount_is_integer: amount_column.type_name != "numeric",
+            money: money_type(&amount_column, amount, args.amount_scale, select)?,
+            amount: amount_of(&amount_column, select),
+            condition: select.condition(Language::Postgres)?,
             relation,
             heaps,
             nullable,
@@ -148,8 +162,28 @@ impl PostgresTable {
             DateType::TimestampTz => format!("({date} at time zone 'UTC')"),
             DateType::Date => format!("{date}::timestamp"),
         };
-        let amount = if self.amount_is_integer { format!("{amount}::numeric") } else { amount };
+        let amount = match self.amount {
+            Amount::Numeric => amount,
+            Amount::Cast => format!("{amount}::numeric"),
+            Amount::Cents => format!("({amount} * 0.01::numeric)"),
+            Amount::Rounded(digits) => format!("round({amount}::text::numeric, {digits})"),
+        };
         [format!("{id}::int8"), date, format!("{issuer}::int8"), format!("{receiver}::int8"), amount]
+    }
+
+    /// The rows that are invoices, for FROM.
+    pub fn rows(&self) -> String {
+        match &self.condition {
+            None => self.relation.clone(),
+            Some(condition) => {
+                format!("(select * from {} where {}) as invoices", self.relation, condition.sql())
+            }
+        }
+    }
+
+    /// The condition that makes a row an invoice, behind others.
+    pub fn and_condition(&self) -> String {
+        self.condition.as_ref().map_or(String::new(), |condition| format!(" and {}", condition.sql()))
     }
 
     /// Condition for rows of the months `first` to `last`; an index on the date can serve it.
@@ -205,8 +239,43 @@ fn precision_and_scale(modifier: i32) -> (i32, i32) {
     (modifier >> 16, ((modifier & 0x7ff) ^ SIGN) - SIGN)
 }
 
+fn amount_of(column: &Column, select: &SelectArgs) -> Amount {
+    match (column.type_name.as_str(), select) {
+        (_, SelectArgs { amount_unit: AmountUnit::Cents, .. }) => Amount::Cents,
+        ("float4" | "float8", SelectArgs { round_floats: Some(digits), .. }) => Amount::Rounded(*digits),
+        ("numeric", _) => Amount::Numeric,
+        _ => Amount::Cast,
+    }
+}
+
+/// What the amounts are, once they are dollars.
+fn money_type(column: &Column, name: &str, default_scale: u8, select: &SelectArgs) -> Result<MoneyType> {
+    if select.amount_unit == AmountUnit::Cents {
+        let declared = money_type(column, name, 0, &SelectArgs::default())?;
+        if declared.scale > 0 || column.type_name == "money" {
+            return Err(Error::config(format!(
+                "column {name} has digits after the decimal point, so it does not count cents; leave out --amount-unit"
+            )));
+        }
+        return Ok(MoneyType { precision: declared.precision.max(2), scale: 2 });
+    }
+    match (column.type_name.as_str(), select.round_floats) {
+        ("float4" | "float8", Some(scale)) => return Ok(MoneyType { precision: MAX_PRECISION, scale }),
+        ("float4" | "float8", None) => {
+            return Err(Error::config(format!(
+                "column {name} has type {}, which can't hold money exactly; alter it to numeric, or accept with --round-floats 2 that every amount is rounded to cents",
+                if column.type_name == "float4" { "real" } else { "double precision" }
+            )));
+        }
+        // The locale of the database says how many digits; more than the scale are refused by each amount.
+        ("money", _) => return Ok(MoneyType { precision: MAX_PRECISION, scale: default_scale }),
+        _ => {}
+    }
+    declared_type(column, name, default_scale)
+}
+
 /// `numeric(p,s)` as declared; `numeric` without a scale takes the given one; integers have none.
-fn money_type(column: &Column, name: &str, default_scale: u8) -> Result<MoneyType> {
+fn declared_type(column: &Column, name: &str, default_scale: u8) -> Result<MoneyType> {
     const HEADER: i32 = 4;
     match (column.type_name.as_str(), column.type_modifier) {
         ("numeric", modifier) if modifier >= HEADER => {
@@ -231,7 +300,7 @@ fn money_type(column: &Column, name: &str, default_scale: u8) -> Result<MoneyTyp
         ("numeric", _) => Ok(MoneyType { precision: MAX_PRECISION, scale: default_scale }),
         ("int2" | "int4" | "int8", _) => Ok(MoneyType { precision: MAX_PRECISION, scale: 0 }),
         (other, _) => Err(Error::config(format!(
-            "column {name} has type {other}, which can't hold money exactly; use numeric, or a view that casts it"
+            "column {name} has type {other}, which is no type of amounts; use numeric, or a view that casts it"
         ))),
     }
 }
@@ -243,7 +312,7 @@ mod tests {
     fn numeric(precision: i32, scale: i32) -> Result<MoneyType> {
         let type_modifier = (precision << 16 | scale & 0x7ff) + 4;
         let column = Column { type_name: "numeric".to_owned(), type_modifier, not_null: true };
-        money_type(&column, "amount_usd", 2)
+        declared_type(&column, "amount_usd", 2)
     }
 
     #[test]

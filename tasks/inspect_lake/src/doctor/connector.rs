@@ -5,7 +5,7 @@ use super::check::{Checks, Finding};
 use crate::args::ConnectArgs;
 use invoices::source::postgres::failed;
 use invoices::source::table::PostgresTable;
-use invoices::source::{SourceArgs, SourceUrl};
+use invoices::source::{SelectArgs, SourceArgs, SourceUrl};
 use invoices::{Error, Result};
 use postgres::Client;
 use serde::Deserialize;
@@ -227,7 +227,7 @@ fn slot(drop_on_stop: Option<&str>) -> Finding {
 fn open(args: &SourceArgs) -> Result<Option<(Client, Table)>> {
     let SourceUrl::Postgres(url) = args.url()? else { return Ok(None) };
     let mut client = url.connect()?;
-    let relation = PostgresTable::describe(&mut client, args)?.relation;
+    let relation = PostgresTable::describe(&mut client, args, &SelectArgs::default())?.relation;
     let sql = "select n.nspname || '.' || c.relname, c.relreplident::text, format_type(a.atttypid, a.atttypmod) \
          from pg_class c join pg_namespace n on n.oid = c.relnamespace \
          join pg_attribute a on a.attrelid = c.oid and a.attname = $2 where c.oid = to_regclass($1)";

@@ -36,7 +36,7 @@ pub fn whole_amounts(looked_at: u64, whole: u64, column: &str, money: MoneyType)
             "all of {looked} looked at are whole numbers and {column} declares no decimals: are they cents?"
         ),
         format!(
-            "they are taken for {money}, 1234 for {}; if that is 12.34, name a view that divides them with --table",
+            "they are taken for {money}, 1234 for {}; if that is 12.34, use --amount-unit cents",
             invoices::money::format(1234 * 10_i128.pow(u32::from(money.scale)), money.scale)
         ),
     )

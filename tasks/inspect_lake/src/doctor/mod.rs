@@ -16,7 +16,7 @@ use crate::args::DoctorArgs;
 use crate::table::Form;
 use check::Checks;
 use invoices::Result;
-use invoices::source::{SourceArgs, SourceUrl};
+use invoices::source::{SelectArgs, SourceArgs, SourceUrl};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -25,7 +25,7 @@ use tokio::runtime::Runtime;
 /// # Errors
 /// Configuration when a check failed, retry when all that failed was a service that is down.
 pub fn run(args: &DoctorArgs, form: Form, runtime: &Runtime) -> Result<Value> {
-    let source = check_source(&args.source);
+    let source = check_source(&args.source, &args.select);
     source.show(form);
     let lake = runtime.block_on(lake::check(&args.lake));
     lake.show(form);
@@ -44,11 +44,11 @@ pub fn run(args: &DoctorArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     }
 }
 
-fn check_source(args: &SourceArgs) -> Checks {
+fn check_source(args: &SourceArgs, select: &SelectArgs) -> Checks {
     let mut checks = Checks::new("source");
     match checks.value_or_fail("url", args.url()) {
-        Some(SourceUrl::Postgres(url)) => postgres::check(&url, args, &mut checks),
-        Some(SourceUrl::Sqlite(path)) => sqlite::check(&path, args, &mut checks),
+        Some(SourceUrl::Postgres(url)) => postgres::check(&url, args, select, &mut checks),
+        Some(SourceUrl::Sqlite(path)) => sqlite::check(&path, args, select, &mut checks),
         None => {}
     }
     checks

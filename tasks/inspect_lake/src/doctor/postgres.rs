@@ -5,11 +5,11 @@ use super::server::Server;
 use super::table_facts::TableFacts;
 use super::{check::Outcome, content, index};
 use crate::text;
-use invoices::source::SourceArgs;
 use invoices::source::args::quote;
 use invoices::source::postgres::{ADVICE_ON_POLICIES, Session, failed, query_one};
 use invoices::source::table::PostgresTable;
 use invoices::source::url::PostgresUrl;
+use invoices::source::{SelectArgs, SourceArgs};
 use invoices::{Kind, Result};
 use postgres::Client;
 
@@ -20,7 +20,7 @@ const PLAIN_NUMERIC: &str = " numeric";
 /// Amounts that are looked at for decimals.
 const AMOUNTS_MAX: u32 = 10_000;
 
-pub fn check(url: &PostgresUrl, args: &SourceArgs, checks: &mut Checks) {
+pub fn check(url: &PostgresUrl, args: &SourceArgs, select: &SelectArgs, checks: &mut Checks) {
     let Some(mut client) = checks.value_or_fail("connect", url.connect()) else { return };
     let Some(server) = checks.value_or_fail("connect", Server::ask(&mut client)) else { return };
     checks.add("connect", server.connected(url));
@@ -37,11 +37,12 @@ pub fn check(url: &PostgresUrl, args: &SourceArgs, checks: &mut Checks) {
     if checks.value_or_fail("session", set).is_none() {
         return;
     }
-    let Some(table) = checks.value_or_fail("table", PostgresTable::describe(&mut client, args)) else {
+    let Some(table) = checks.value_or_fail("table", PostgresTable::describe(&mut client, args, select))
+    else {
         return;
     };
     check_table(&mut client, &table, checks);
-    checks.attempt("snapshot", snapshot(url, args));
+    checks.attempt("snapshot", snapshot(url, args, select));
 }
 
 fn check_table(client: &mut Client, table: &PostgresTable, checks: &mut Checks) {
@@ -190,7 +191,7 @@ fn amounts(client: &mut Client, table: &PostgresTable) -> Result<Finding> {
     let sql = format!(
         "select count(*), count(*) filter (where amount = trunc(amount)) from \
          (select {amount} as amount from {} where {} is not null limit {AMOUNTS_MAX}) as looked_at",
-        table.relation,
+        table.rows(),
         quote(column)
     );
     let row = query_one(client, &sql, "cannot look at the amounts")?;
@@ -212,8 +213,8 @@ fn outside_any_month(count: i64, column: &str) -> Finding {
 }
 
 /// Opens the session as query_source does.
-fn snapshot(url: &PostgresUrl, args: &SourceArgs) -> Result<Finding> {
-    let session = Session::open(url.clone(), args)?;
+fn snapshot(url: &PostgresUrl, args: &SourceArgs, select: &SelectArgs) -> Result<Finding> {
+    let session = Session::open(url.clone(), args, select)?;
     let snapshot = &session.snapshot;
     let detail = format!("exports snapshot {} at {}", snapshot.snapshot, text::lsn(snapshot.lsn));
     Ok(Finding { outcome: Outcome::Ok, detail, advice: None })

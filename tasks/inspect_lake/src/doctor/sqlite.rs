@@ -7,13 +7,13 @@ use chrono::Datelike;
 use invoices::money::{self, MoneyType};
 use invoices::source::args::quote;
 use invoices::source::sqlite::{Session, failed};
-use invoices::source::{MonthFingerprints, SourceArgs};
+use invoices::source::{AmountUnit, MonthFingerprints, SelectArgs, SourceArgs};
 use invoices::{Error, Fingerprint, Month, Result, Window};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
-pub fn check(path: &Path, args: &SourceArgs, checks: &mut Checks) {
-    let Some(mut session) = checks.value_or_fail("open", Session::open(path, args)) else { return };
+pub fn check(path: &Path, args: &SourceArgs, select: &SelectArgs, checks: &mut Checks) {
+    let Some(mut session) = checks.value_or_fail("open", Session::open(path, args, select)) else { return };
     let bytes = path.metadata().map_or(0, |file| file.len());
     checks.add(
         "open",
@@ -23,7 +23,9 @@ pub fn check(path: &Path, args: &SourceArgs, checks: &mut Checks) {
     if let Some(months) = checks.value_or_fail("invoices", months(&mut session)) {
         checks.add("invoices", invoices(&months, session.money));
         checks.add("dates", sentinel_dates(&months, &args.columns.issue_date_column));
-        checks.attempt("amounts", amounts(path, args, session.money));
+        if select.amount_unit == AmountUnit::Dollars {
+            checks.attempt("amounts", amounts(path, args, session.money));
+        }
     }
 }
 

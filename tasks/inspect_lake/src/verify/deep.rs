@@ -4,12 +4,12 @@
 //! by the parts of the date, the object is read row by row through Parquet's record interface, ids are
 //! compared as a set and everything else as text.
 
-use super::deep_text::{amount, instant, lake_row};
+use super::deep_text::{in_dollars, instant, lake_row};
 use bytes::Bytes;
 use invoices::source::args::quote;
 use invoices::source::postgres::failed;
 use invoices::source::url::SourceUrl;
-use invoices::source::{SourceArgs, sqlite};
+use invoices::source::{AmountUnit, SelectArgs, SourceArgs, sqlite};
 use invoices::task::check_stop;
 use invoices::{Error, Month, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -56,12 +56,12 @@ impl Difference {
     }
 
     /// Takes away a row of the source: id, date, issuer, receiver, amount as text, none for NULL.
-    fn take_source_row(&mut self, cells: [Option<&str>; 5]) {
+    fn take_source_row(&mut self, cells: [Option<&str>; 5], unit: AmountUnit) {
         let [id, date, issuer, receiver, money] = cells.map(|cell| cell.unwrap_or("null"));
         // `007` and `12abc` are not how a number is written.
         match id.parse::<i64>().ok().filter(|number| number.to_string() == id) {
             Some(number) => {
-                let rest = [instant(date), issuer.to_owned(), receiver.to_owned(), amount(money)];
+                let rest = [instant(date), issuer.to_owned(), receiver.to_owned(), in_dollars(money, unit)];
                 self.count(number, &rest, -1);
             }
             None if self.unreadable.len() < NAMED_MAX => {
@@ -98,6 +98,7 @@ impl Difference {
 pub fn take_source(
     difference: &mut Difference,
     args: &SourceArgs,
+    select: &SelectArgs,
     snapshot: Option<&str>,
     month: Month,
 ) -> Result<()> {
@@ -112,11 +113,11 @@ pub fn take_source(
             begin.push_str("; set local timezone = 'UTC'");
             client.batch_execute(&begin).map_err(|error| failed(doing, error))?;
             let copied =
-                client.copy_out(&postgres_sql(args, month)?).map_err(|error| failed(doing, error))?;
+                client.copy_out(&postgres_sql(args, select, month)?).map_err(|error| failed(doing, error))?;
             for line in std::io::BufReader::new(copied).lines() {
                 let line = line?;
                 let mut cells = line.split('\t').map(|cell| (cell != "\\N").then_some(cell));
-                difference.take_source_row([(); 5].map(|()| cells.next().flatten()));
+                difference.take_source_row([(); 5].map(|()| cells.next().flatten()), select.amount_unit);
             }
             check_stop()
         }
@@ -128,7 +129,11 @@ pub fn take_source(
                 let columns =
                     args.columns.in_order().map(|name| format!("quote({})", quote(name))).join(", ");
                 let date = quote(&args.columns.issue_date_column);
-                let sql = format!("select {columns} from {} where substr({date}, 1, 7) = ?1", quote(table));
+                let sql = format!(
+                    "select {columns} from {} where substr({date}, 1, 7) = ?1{}",
+                    quote(table),
+                    and_condition(select)
+                );
                 let mut statement = connection.prepare(&sql)?;
                 let mut rows = statement.query([month.first_day().format("%Y-%m").to_string()])?;
                 while let Some(row) = rows.next()? {
@@ -140,7 +145,10 @@ pub fn take_source(
                         &cells.each_ref().map(|cell| (cell.as_str() != "NULL").then_some(cell.as_str()));
                     let bare = |cell: &Option<&'_ str>| cell.map(|text| text.trim_matches('\'').to_owned());
                     let (date, amount) = (bare(date), bare(amount));
-                    difference.take_source_row([*id, date.as_deref(), *issuer, *receiver, amount.as_deref()]);
+                    difference.take_source_row(
+                        [*id, date.as_deref(), *issuer, *receiver, amount.as_deref()],
+                        select.amount_unit,
+                    );
                 }
                 Ok(())
             };
@@ -149,17 +157,26 @@ pub fn take_source(
     }
 }
 
+/// As it was written: what the tasks make of it is not looked at.
+fn and_condition(select: &SelectArgs) -> String {
+    select.condition.as_ref().map_or(String::new(), |condition| format!(" and ({condition}\n)"))
+}
+
 /// The month by the date's parts: no index, no range and no cast of the tasks' takes part.
-fn postgres_sql(args: &SourceArgs, month: Month) -> Result<String> {
+fn postgres_sql(args: &SourceArgs, select: &SelectArgs, month: Month) -> Result<String> {
     let [id, date, issuer, receiver, amount] = args.columns.in_order().map(quote);
     let table = match args.table_parts()? {
         (Some(schema), table) => format!("{}.{}", quote(schema), quote(table)),
         (None, table) => quote(table),
     };
-    let day = month.first_day();
+    let amount = match select.round_floats {
+        Some(digits) => format!("round({amount}::text::numeric, {digits})"),
+        None => format!("{amount}::numeric"),
+    };
+    let (day, and) = (month.first_day(), and_condition(select));
     Ok(format!(
         "copy (select {id}::text, to_char({date}, 'YYYY-MM-DD HH24:MI:SS.US'), {issuer}::text, {receiver}::text, \
-         {amount}::text from {table} where extract(year from {date}) = {} and extract(month from {date}) = {}) to stdout",
+         {amount}::text from {table} where extract(year from {date}) = {} and extract(month from {date}) = {}{and}) to stdout",
         day.format("%-Y"),
         day.format("%-m")
     ))
@@ -172,6 +189,7 @@ fn postgres_sql(args: &SourceArgs, month: Month) -> Result<String> {
 pub fn compare(
     objects: Vec<Bytes>,
     args: &SourceArgs,
+    select: &SelectArgs,
     snapshot: Option<&str>,
     month: Month,
 ) -> Result<Option<String>> {
@@ -181,7 +199,7 @@ pub fn compare(
             .add_object(object)
             .map_err(|error| Error::refused("not read row by row").because(error))?;
     }
-    take_source(&mut difference, args, snapshot, month)?;
+    take_source(&mut difference, args, select, snapshot, month)?;
     Ok(difference.sentence())
 }
 
@@ -194,7 +212,8 @@ mod tests {
 
     fn compared(demo: &Demo) -> Option<String> {
         let object = demo.get("invoices/issue_date_yearmonth=2026-01-01/part-0.parquet");
-        compare(vec![object], &demo.source_args(), None, MONTH.parse().unwrap()).unwrap()
+        compare(vec![object], &demo.source_args(), &SelectArgs::default(), None, MONTH.parse().unwrap())
+            .unwrap()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Values as text, written alike whichever side they come from. Pure, and on purpose without
 //! `invoices::money` and `invoices::parquet`.
 
+use invoices::source::AmountUnit;
 use invoices::{Error, Result};
 use parquet::record::{Field, Row};
 
@@ -53,6 +54,22 @@ fn decimal_text(bytes: &[u8], scale: i32) -> String {
     format!("{}{whole}.{fraction}", if negative { "-" } else { "" })
 }
 
+/// What the source says in its unit, as [`amount`] writes it.
+pub fn in_dollars(text: &str, unit: AmountUnit) -> String {
+    let plain = amount(text);
+    match unit {
+        AmountUnit::Dollars => plain,
+        // Whatever is no whole number stays as it is, and so differs.
+        AmountUnit::Cents if plain.contains('.') => plain,
+        AmountUnit::Cents => {
+            let (sign, digits) = plain.strip_prefix('-').map_or(("", plain.as_str()), |digits| ("-", digits));
+            let padded = format!("{digits:0>3}");
+            let (whole, cents) = padded.split_at(padded.len() - 2);
+            amount(&format!("{sign}{whole}.{cents}"))
+        }
+    }
+}
+
 /// The shortest way to write a decimal: no zeros that don't count, no plus, no sign of zero.
 pub fn amount(text: &str) -> String {
     let text = text.trim();
@@ -78,6 +95,15 @@ pub fn instant(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cents_are_dollars_with_a_point() {
+        for (text, dollars) in [("1999", "19.99"), ("-5", "-0.05"), ("100", "1"), ("0", "0"), ("1.5", "1.5")]
+        {
+            assert_eq!(in_dollars(text, AmountUnit::Cents), dollars);
+        }
+        assert_eq!(in_dollars("1999", AmountUnit::Dollars), "1999");
+    }
 
     #[test]
     fn one_amount_is_written_one_way() {

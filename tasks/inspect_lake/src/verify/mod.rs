@@ -29,7 +29,7 @@ const MONTHS_AT_ONCE: usize = 4;
 pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     let window = args.window.window()?;
     let lake = crate::open_existing(&args.lake)?;
-    let mut source = Source::open(&args.source)?;
+    let mut source = Source::open(&args.source, &args.select)?;
     let snapshot = source.snapshot().clone();
     let money = source.money();
     let fingerprints = source.fingerprints(window)?;
@@ -74,7 +74,7 @@ fn name_invoices(
         return Ok(());
     }
     let objects = runtime.block_on(reader.whole(&state.invoices.objects))?;
-    match deep::compare(objects, &args.source, snapshot, state.month) {
+    match deep::compare(objects, &args.source, &args.select, snapshot, state.month) {
         Ok(None) => {}
         Ok(Some(sentence)) => state.problems.push(format!("one by one: {sentence}")),
         Err(error) if error.kind() == invoices::Kind::Refused => state.problems.push(error.to_string()),

@@ -5,11 +5,11 @@ use crate::entry::{Decision, InvoiceView, Party};
 use crate::version::Snapshot;
 use ::postgres::Client as SyncClient;
 use invoices::money::{self, MoneyType};
-use invoices::source::SourceArgs;
 use invoices::source::args::quote;
 use invoices::source::postgres::failed;
 use invoices::source::table::PostgresTable;
 use invoices::source::url::{NO_HIDDEN_ROWS, PostgresUrl};
+use invoices::source::{SelectArgs, SourceArgs};
 use invoices::{Error, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl Plan {
     /// As [`invoices::source::Source::open`].
     pub fn make(url: PostgresUrl, args: &SourceArgs, customers_table: &str) -> Result<Self> {
         let mut client = url.connect()?;
-        let table = PostgresTable::describe(&mut client, args)?;
+        let table = PostgresTable::describe(&mut client, args, &SelectArgs::default())?;
         let exists = |client: &mut SyncClient, name: &str| -> Result<bool> {
             let sql = "select to_regclass($1) is not null and has_table_privilege(to_regclass($1), 'select')";
             let row =

@@ -7,7 +7,7 @@ use invoices::money::{MAX_PRECISION, MoneyType};
 use invoices::source::args::quote;
 use invoices::source::sqlite::{failed, row_to_invoice};
 use invoices::source::sqlite_types::{odd_row, odd_sql};
-use invoices::source::{ColumnNames, SourceArgs};
+use invoices::source::{AmountUnit, ColumnNames, SourceArgs};
 use invoices::{Error, Result};
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 use std::path::PathBuf;
@@ -135,7 +135,16 @@ impl File {
         let fields = (|| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))();
         let (id, date, issuer, receiver, amount): (i64, String, i64, i64, String) =
             fields.map_err(|error| failed("cannot read the SQLite file", error))?;
-        let invoice = row_to_invoice(self.money, &self.names, id, &date, issuer, receiver, &amount)?;
+        let invoice = row_to_invoice(
+            self.money,
+            AmountUnit::Dollars,
+            &self.names,
+            id,
+            &date,
+            issuer,
+            receiver,
+            &amount,
+        )?;
         let name = |column: usize| row.get::<_, Option<String>>(column).unwrap_or_default();
         let view = InvoiceView {
             issue_date_us: Some(invoice.issue_date_us),

@@ -204,9 +204,7 @@ fn item_field(items: &Type) -> Arc<Field> {
 /// The field's value in each of the values that are objects and have it.
 fn fields_named<'v, 'a>(values: &[Option<&'v Json<'a>>], name: &str) -> Vec<Option<&'v Json<'a>>> {
     let field = |value: &Option<&'v Json<'a>>| match value {
-        Some(Json::Object(values)) => {
-            values.iter().find(|(known, _)| known == name).map(|(_, value)| value)
-        }
+        Some(Json::Object(values)) => values.iter().find(|(known, _)| known == name).map(|(_, value)| value),
         _ => None,
     };
     values.iter().map(field).collect()

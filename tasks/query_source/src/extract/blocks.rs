@@ -69,7 +69,7 @@ fn runs(months: &[Month]) -> Vec<(Month, Month)> {
 
 fn condition(table: &PostgresTable, runs: &[(Month, Month)]) -> String {
     let parts: Vec<String> = runs.iter().map(|&(first, last)| table.within(first, last)).collect();
-    format!("({})", parts.join(" or "))
+    format!("({}){}", parts.join(" or "), table.and_condition())
 }
 
 /// All blocks that existed when the snapshot was taken, and perhaps a few newer ones.

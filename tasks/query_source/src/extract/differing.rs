@@ -40,7 +40,7 @@ fn differing_keys(
     let table = &session.table;
     let [id, date, issuer, receiver, amount] = table.expressions();
     let hash = row_hash_sql(&id, &date, &issuer, &receiver, &amount);
-    let rows = format!("from {} where {}{condition}", table.relation, table.within(month, month));
+    let rows = format!("from {} where {}{condition}", table.rows(), table.within(month, month));
     let said = format!("select {id}, {hash} {rows}");
     let sent = format!("select {} {rows}", wire::columns_sql(table).join(", "));
     let (money, amount_column) = (table.money, table.names.amount_column.clone());

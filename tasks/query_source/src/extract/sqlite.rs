@@ -42,7 +42,16 @@ fn read(session: &Session, router: &Router, window: Window, rows: u64) -> Result
             let receiver: i64 = parser.produce().map_err(failed)?;
             let amount: Box<str> = parser.produce().map_err(failed)?;
             let names = session.names();
-            reader.push(row_to_invoice(session.money, names, id, &date, issuer, receiver, &amount)?)?;
+            reader.push(row_to_invoice(
+                session.money,
+                session.unit,
+                names,
+                id,
+                &date,
+                issuer,
+                receiver,
+                &amount,
+            )?)?;
             progress.add(1);
             if id % 4096 == 0 {
                 check_stop()?;
