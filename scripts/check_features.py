@@ -1,9 +1,9 @@
 """Checks that what `make demo` compiles is what `make test` wants, so that no crate is compiled twice.
 
-Cargo unites the features of what is built together. The demo builds less than the workspace, so a crate that both
-have could get fewer features there, also one that only runs while compiling; crates/all_tasks/Cargo.toml asks for
-those that are missing. Compared are Cargo's own units of work (crate, features, profile, and those of all crates
-below it), which a stable compiler prints when told to.
+Cargo unites the features of what is built together. The demo builds less than the workspace, so a crate that
+both have could get fewer features there, also one that only runs while compiling; crates/all_tasks/Cargo.toml
+asks for those that are missing. Compared are Cargo's own units of work (crate, features, profile, and those
+of all crates below it), which a stable compiler prints when told to.
 """
 
 import json
@@ -53,7 +53,7 @@ def units(selection: tuple[str, ...]) -> Units:
 
 
 def compiled_twice(less: Units, more: Units) -> list[Unit]:
-    """Return the units of others that only `less` has and that differ themselves, not by what is below them."""
+    """Return the units of others that only `less` has and that differ themselves, not by those below."""
     only = {unit for unit, (what, _) in less.items() if unit not in more and not what[0].startswith("path+")}
     return sorted(less[unit][0] for unit in only if not only & less[unit][1])
 

@@ -149,6 +149,38 @@ def test_one_switch_makes_pods_that_run_the_same_commands(loaded: dict, tmp_path
     check_snapshot("pod.json", on_kubernetes["pod"])
 
 
+def test_the_source_connection_says_what_the_table_is_like(tmp_path: Path) -> None:
+    extra = {
+        "sslmode": "verify-full",
+        "source_table": "billing.docs",
+        "source_where": "status <> 'draft'",
+        "amount_unit": "cents",
+        "amount_scale": 0,
+    }
+    source = {"conn_type": "postgres", "host": "db", "schema": "erp", "login": "reader", "password": "x"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW_CONN_INVOICE_SOURCE": json.dumps(source | {"extra": extra}),
+        "AIRFLOW_CONN_INVOICE_LAKE": json.dumps({"conn_type": "aws", "login": "key", "password": "secret"}),
+        "PYTHONPATH": str(DAGS),
+    }
+    script = "import json, invoice_tasks; print(json.dumps(invoice_tasks.connection_environment()))"
+    done = subprocess.run(
+        [PYTHON, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "SOURCE_URL": "postgres://reader@db:5432/erp?sslmode=verify-full",
+        "PGPASSWORD": "x",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "SOURCE_TABLE": "billing.docs",
+        "SOURCE_WHERE": "status <> 'draft'",
+        "AMOUNT_UNIT": "cents",
+        "AMOUNT_SCALE": "0",
+    }
+
+
 def test_only_exit_75_is_tried_again(loaded: dict) -> None:
     assert loaded["retries"] == {
         "docker 75": "retry",

@@ -18,6 +18,7 @@ class Disk:
         self.kept: set[Path] = {lake}
 
     def write(self, file: Path) -> None:
+        """Change a file's bytes."""
         self.bytes.add(file)
 
     def name(self, file: Path) -> None:
@@ -26,10 +27,12 @@ class Disk:
         self.names |= {folder for folder in file.parents if folder.is_relative_to(self.lake)} - self.kept
 
     def sync(self, path: Path) -> None:
+        """Flush a file, or the names in a folder."""
         self.bytes.discard(path)
         self._keep({name for name in self.names if name.parent == path})
 
     def sync_all(self) -> None:
+        """Flush the file system."""
         self.bytes.clear()
         self._keep(set(self.names))
 

@@ -140,7 +140,8 @@ def test_floats_are_refused_or_rounded_when_that_is_accepted(
     rows = "(1, '2026-01-05', 1, 2, 0.125, 'x', null), (2, '2026-01-05', 1, 2, -10.1, 'x', null)"
     table(database, kind, rows)
     refused = task("query_source", tmp_path, env(database), "--table", "docs", exit_code=78).result["error"]
-    assert f"type {kind}" in refused and "--round-floats 2" in refused
+    assert f"type {kind}" in refused
+    assert "--round-floats 2" in refused
     batch(tmp_path, env(database), "--table", "docs", "--round-floats", "2")
     assert amounts(tmp_path) == [(1, Decimal("0.13")), (2, Decimal("-10.10"))]
     record = next((tmp_path / "_commits" / "invoices").glob("*2026-01-01*.json")).read_text()

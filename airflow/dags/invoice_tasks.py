@@ -112,8 +112,23 @@ DEFAULT_ARGS = {
 }
 
 
+# What the table is like, said by the source connection's extra in lower case: docs/howto/another-table.md.
+TABLE_SETTINGS = (
+    "SOURCE_TABLE",
+    "SOURCE_WHERE",
+    "INVOICE_ID_COLUMN",
+    "ISSUE_DATE_COLUMN",
+    "ISSUER_COLUMN",
+    "RECEIVER_COLUMN",
+    "AMOUNT_COLUMN",
+    "AMOUNT_SCALE",
+    "AMOUNT_UNIT",
+    "ROUND_FLOATS",
+)
+
+
 def connection_environment() -> dict[str, str]:
-    """Read the secrets from Airflow's connections, in the variables that the task binaries know."""
+    """Read Airflow's connections, secrets included, in the variables that the task binaries know."""
     source = BaseHook.get_connection("invoice_source")
     lake = BaseHook.get_connection("invoice_lake")
     options = f"?sslmode={source.extra_dejson['sslmode']}" if "sslmode" in source.extra_dejson else ""
@@ -128,6 +143,9 @@ def connection_environment() -> dict[str, str]:
     }
     if (secrets["AWS_ENDPOINT_URL"] or "").startswith("http://"):
         secrets["AWS_ALLOW_HTTP"] = "true"
+    for name in TABLE_SETTINGS:
+        value = source.extra_dejson.get(name.lower())
+        secrets[name] = None if value is None else str(value)
     return {name: value for name, value in secrets.items() if value}
 
 
