@@ -30,6 +30,7 @@ mod memory;
 mod objects;
 mod output;
 mod pinned;
+mod running;
 mod session;
 mod sources;
 mod strict;

@@ -10,8 +10,10 @@ use crate::layout::TABLES;
 use crate::memory::held_bytes;
 use crate::output::{Destination, Writer};
 use crate::pinned::{self, Pinned};
+use crate::running::Running;
 use crate::sources::{Loading, Source};
 use crate::{functions, strict, sum};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::execution::SessionStateBuilder;
@@ -22,7 +24,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use futures::StreamExt;
 use invoices::lake::{ATTEMPTS, Lake, step_aside};
-use invoices::task::{check_stop, grouped};
+use invoices::task::{check_stop, grouped, take_interrupt};
 use invoices::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -96,9 +98,17 @@ impl Session {
 
     /// Columns and types of a table, as lines for people.
     pub fn describe(&self, table: &str) -> Result<Vec<String>> {
-        let pinned = Arc::new(Pinned::default());
-        let schema = self.open(self.spelled(table).unwrap_or(table), &pinned)?.schema();
+        let schema = self.schema(table)?;
         Ok(schema.fields().iter().map(|field| format!("{}  {}", field.name(), field.data_type())).collect())
+    }
+
+    pub fn column_names(&self, table: &str) -> Result<Vec<String>> {
+        Ok(self.schema(table)?.fields().iter().map(|field| field.name().clone()).collect())
+    }
+
+    fn schema(&self, table: &str) -> Result<SchemaRef> {
+        let pinned = Arc::new(Pinned::default());
+        Ok(self.open(self.spelled(table).unwrap_or(table), &pinned)?.schema())
     }
 
     fn run(
@@ -133,7 +143,7 @@ impl Session {
         let frame = DataFrame::new(context.state(), plan);
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let writer = Writer::new(output.format, file, &schema, self.max_rows, output.width)?;
-        let rows = self.stream(frame, writer, &columns, started)?;
+        let rows = self.stream(frame, writer, &columns, pinned, started)?;
         Ok((rows, schema.fields().len()))
     }
 
@@ -196,8 +206,10 @@ impl Session {
         frame: DataFrame,
         mut writer: Writer,
         columns: &[String],
+        pinned: &Pinned,
         started: Instant,
     ) -> Result<u64> {
+        let running = Running::new();
         let (send, receive) = channel();
         let task = self.runtime.spawn(async move {
             let outcome = async {
@@ -214,7 +226,10 @@ impl Session {
             let looked_after = match receive.recv_timeout(LOOK_EVERY) {
                 Ok(outcome) => break outcome,
                 Err(RecvTimeoutError::Disconnected) => Err(Error::bug("the query ended without an answer")),
-                Err(RecvTimeoutError::Timeout) => self.check_on(started),
+                Err(RecvTimeoutError::Timeout) => {
+                    running.show(started, pinned);
+                    self.check_on(started)
+                }
             };
             if let Err(error) = looked_after {
                 task.abort();
@@ -230,6 +245,9 @@ impl Session {
     /// Whether the query may go on: signals, time and memory.
     fn check_on(&self, started: Instant) -> Result<()> {
         check_stop()?;
+        if take_interrupt() {
+            return Err(Error::retry("the query was interrupted"));
+        }
         if let Some(most) = self.timeout.filter(|most| started.elapsed() > *most) {
             return Err(Error::config(format!(
                 "the query took longer than --timeout of {} s; raise it, or group and filter earlier",

@@ -64,6 +64,8 @@ impl Task {
     }
 }
 
+pub use stop::{keep_on_interrupt, take_interrupt};
+
 /// See [`Task::check_stop`]; for code that has no task at hand.
 pub fn check_stop() -> Result<()> {
     if stop::requested() {

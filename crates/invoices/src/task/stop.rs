@@ -12,6 +12,20 @@ const GRACE: Duration = Duration::from_secs(7);
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
+/// Whether Ctrl-C ends what is being done and not the process.
+static KEPT: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C is for [`take_interrupt`] alone, as in a prompt that goes on after it.
+pub fn keep_on_interrupt() {
+    KEPT.store(true, Ordering::Relaxed);
+}
+
+/// Whether there was a Ctrl-C since the last call.
+pub fn take_interrupt() -> bool {
+    INTERRUPTED.swap(false, Ordering::Relaxed)
+}
+
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
@@ -21,6 +35,10 @@ pub fn listen() -> Result<()> {
         .map_err(|error| Error::retry("cannot listen for signals").because(error))?;
     std::thread::spawn(move || {
         for signal in signals.forever() {
+            if signal == SIGINT && KEPT.load(Ordering::Relaxed) {
+                INTERRUPTED.store(true, Ordering::Relaxed);
+                continue;
+            }
             let again = REQUESTED.swap(true, Ordering::Relaxed);
             tracing::warn!(signal, "stopping at the next safe place");
             if again {
