@@ -2,6 +2,7 @@
 //! partners, most with an invoice or two, so those are kept without a list of their own.
 
 use super::clock::KEPT_US;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 /// Invoices from one issuer to one receiver.
@@ -49,5 +50,33 @@ impl Pair {
 
     fn kept_after(&self) -> i64 {
         self.span_us.map_or(i64::MIN, |(_, newest)| newest.saturating_sub(KEPT_US))
+    }
+}
+
+/// A pair without the invoices that no window can see any more; dates are told as distances from the newest.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    count: i64,
+    span_us: Option<(i64, i64)>,
+    recent: Vec<(i64, i64)>,
+}
+
+impl Serialize for Pair {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kept_after = self.kept_after();
+        let newest = self.span_us.map_or(0, |(_, newest)| newest);
+        let kept = self.recent.iter().filter(|(date, _)| *date > kept_after);
+        let recent = kept.map(|(date, amount)| (newest.wrapping_sub(*date), *amount)).collect();
+        Packed { count: self.count, span_us: self.span_us, recent }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Packed { count, span_us, recent } = Packed::deserialize(deserializer)?;
+        let newest = span_us.map_or(0, |(_, newest)| newest);
+        let recent =
+            recent.into_iter().map(|(before, amount)| (newest.wrapping_sub(before), amount)).collect();
+        Ok(Self { recent, count, span_us })
     }
 }

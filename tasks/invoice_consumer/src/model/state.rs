@@ -9,6 +9,7 @@ use super::pair::Pair;
 use super::series::{Series, WindowTotal};
 use invoices::Invoice;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 /// The standard score says nothing about an issuer with fewer invoices than this.
 const SCORE_HISTORY_MIN: i64 = 10;
@@ -16,7 +17,7 @@ const SCORE_HISTORY_MIN: i64 = 10;
 const CIRCLE_PERCENT: i128 = 10;
 
 /// One side of a business.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Side {
     recent: Series,
     count: i64,
@@ -36,8 +37,8 @@ impl Side {
     }
 }
 
-#[derive(Debug, Clone, Default)]
-struct Business {
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Business {
     issued: Side,
     received: Side,
     /// Sum and sum of squares of the amounts issued.
@@ -62,8 +63,8 @@ impl Business {
 /// The state of one partition.
 #[derive(Debug, Default)]
 pub struct State {
-    businesses: FxHashMap<i64, Business>,
-    pairs: FxHashMap<(i64, i64), Pair>,
+    pub(super) businesses: FxHashMap<i64, Business>,
+    pub(super) pairs: FxHashMap<(i64, i64), Pair>,
 }
 
 /// The date at which windows take an invoice: its own, or a day after its commit if that is earlier,

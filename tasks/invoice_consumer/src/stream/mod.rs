@@ -5,6 +5,7 @@
 //! says; a batch moves the offset from where it was loaded, in the transaction of its decisions, so a
 //! crash, a rebalance or a second owner can neither lose nor repeat anything.
 
+mod checkpointer;
 pub mod dead_letters;
 mod decide;
 pub mod kafka;
@@ -14,6 +15,7 @@ mod watchdog;
 mod writer;
 
 use crate::args::Args;
+use crate::checkpoint::Checkpoints;
 use crate::decode::Decoder;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
@@ -22,8 +24,8 @@ use crate::rule_files::RuleFiles;
 use crate::slot::Slot;
 use crate::store::{Loaded, Store};
 use crate::{decode_options, http};
+use checkpointer::Checkpointer;
 use dead_letters::{DeadLetters, Letter};
-use invoices::position;
 use invoices::task::Task;
 use invoices::{Error, Kind, Result};
 use kafka::{End, SharedConsumer};
@@ -64,11 +66,6 @@ struct Partition {
 }
 
 impl Partition {
-    /// An offset of this partition with its topic's epoch.
-    fn place(&self, offset: i64) -> i64 {
-        position::stored(self.loaded.epochs.topic, offset as u64) as i64
-    }
-
     /// Whether the log seems to be another one, or to have lost what comes next; the database and the
     /// brokers are asked before anything is concluded.
     fn is_doubtful(&self, end: End, topic_id: Option<&str>, is_read: bool) -> bool {
@@ -91,6 +88,7 @@ struct Service<'a> {
     /// When partitions were last read to their end.
     at_end: HashMap<i32, Instant>,
     writer: Arc<Writer>,
+    checkpointer: Option<Checkpointer>,
     letters: DeadLetters,
     decoder: Decoder,
     rules: RuleFiles,
@@ -115,6 +113,7 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
     let rules = RuleFiles::open(&args.rules, model.version.has_score())?;
     let store = Store::new(decisions, &args.topic)?;
     store.check(&model.version)?;
+    let checkpointer = checkpointer(args, &store, task)?;
     let metrics = Arc::new(Metrics::default());
     metrics.set_database_up(true);
     let config = kafka::config(brokers, args.service.kafka_config.as_deref())?;
@@ -146,6 +145,7 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
         partitions: HashMap::new(),
         at_end: HashMap::new(),
         writer,
+        checkpointer,
         letters,
         decoder: Decoder::new(decode_options(&args.decoding)),
         rules,
@@ -160,6 +160,9 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
     let outcome = service.run(task);
     let is_written = service.writer.flush(DRAIN);
     let totals = service.metrics.totals();
+    if outcome.is_ok() && is_written && !service.writer.check_fenced()? {
+        service.keep_at_end();
+    }
     drop(service);
     kafka::leave(consumer);
     match outcome {
@@ -172,6 +175,12 @@ pub fn run(args: &Args, brokers: &str, decisions: &str, task: &Task) -> Result<V
             .with_facts(totals));
     }
     Ok(totals)
+}
+
+fn checkpointer(args: &Args, store: &Store, task: &Task) -> Result<Option<Checkpointer>> {
+    let Some(url) = &args.service.checkpoints else { return Ok(None) };
+    let checkpoints = Checkpoints::open(url, &args.topic, task.runtime.handle().clone())?;
+    Ok(Some(Checkpointer::start(store.clone(), checkpoints, args.service.checkpoint_every)))
 }
 
 fn notifier(
@@ -335,8 +344,10 @@ impl Service<'_> {
 
     fn load(&mut self, partition: i32) -> Result<()> {
         let started = Instant::now();
+        let checkpoints = self.checkpointer.as_ref().map(|checkpointer| checkpointer.checkpoints.clone());
         let loaded = loop {
-            let loaded = self.with_database(|store, client| store.load(client, partition))?;
+            let loaded =
+                self.with_database(|store, client| store.load(client, partition, checkpoints.as_ref()))?;
             let Some(loaded) = loaded else { return Ok(()) };
             if self.belongs(partition, &loaded)? {
                 break loaded;
@@ -346,10 +357,15 @@ impl Service<'_> {
             partition,
             next_offset = loaded.next_offset,
             invoices = loaded.ids.len(),
+            decisions = loaded.decisions,
+            from_checkpoint = loaded.decisions_kept,
             businesses = loaded.engine.state.businesses(),
             seconds = started.elapsed().as_secs_f32(),
             "state loaded"
         );
+        if let Some(checkpointer) = &mut self.checkpointer {
+            checkpointer.loaded(partition, loaded.decisions_kept);
+        }
         self.partitions.insert(partition, Partition { loaded, is_placed: false, looked: None });
         Ok(())
     }
@@ -465,6 +481,12 @@ impl Service<'_> {
         Ok(())
     }
 
+    fn keep_at_end(&mut self) {
+        if let Some(checkpointer) = self.checkpointer.take() {
+            checkpointer.keep_at_end(std::mem::take(&mut self.partitions));
+        }
+    }
+
     fn forget(&mut self, partition: i32) {
         self.partitions.remove(&partition);
         self.letters.forget(partition);
@@ -503,6 +525,9 @@ impl Service<'_> {
             self.partitions.values().map(|partition| partition.loaded.engine.state.businesses()).sum();
         self.metrics.turned(context.rebalances(), assigned.len(), businesses);
         self.metrics.rules(self.rules.reloads_failed, self.rules.differences);
+        if let Some(checkpointer) = &mut self.checkpointer {
+            checkpointer.look(&self.partitions);
+        }
         let mut lag = BTreeMap::new();
         let mut heal = Vec::new();
         let topic_id = context.topic_id().filter(|id| !id.is_empty());
