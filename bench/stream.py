@@ -151,15 +151,19 @@ def send_steadily(
 
 MESSAGES = 1000
 GENERATED = """
-    insert into risk.decisions (partition, log_offset, step, invoice_id, lsn, op, status, score, features, model,
-        rule_set, issue_date, filed_at, issuer_id, receiver_id, amount_cents, committed_at, received_at, decided_at)
+    insert into risk.decisions (partition, log_offset, step, invoice_id, lsn, op, status, score, features,
+        model, rule_set, issue_date, filed_at, issuer_id, receiver_id, amount_cents, committed_at,
+        received_at, decided_at)
     select 0, n * %(messages)s / %(count)s, n, n, n, 'c', 'approve', 0, array_fill(100::int8, array[43]),
-        'features-1', '0123456789abcdef', filed, filed, issuer, (issuer * 7 + (hash >> 20) %% 10) %% %(businesses)s,
-        100 + hash %% 9000000, filed, filed, filed
+        'features-1', '0123456789abcdef', filed, filed, issuer,
+        (issuer * 7 + (hash >> 20) %% 10) %% %(businesses)s, 100 + hash %% 9000000, filed, filed, filed
     from (
         select n, hash, (hash >> 40) %% %(businesses)s as issuer,
             timestamp '2025-07-01' + n * interval '365 days' / %(count)s as filed
-        from (select n, abs(hashint8extended(n, 0) / 2) as hash from generate_series(%(first)s, %(last)s) n) hashed
+        from (
+            select n, abs(hashint8extended(n, 0) / 2) as hash
+            from generate_series(%(first)s::int8, %(last)s::int8) n
+        ) hashed
     ) drawn
 """
 
@@ -171,7 +175,13 @@ def restart(kafka: Kafka, postgres: Postgres, count: int, businesses: int, rate:
     kafka.produce(topic, ((0, b"{}", None) for _ in range(MESSAGES)))
     for first in range(0, count, 1_000_000):
         last = min(first + 1_000_000, count) - 1
-        numbers = {"count": count, "businesses": businesses, "messages": MESSAGES, "first": first, "last": last}
+        numbers = {
+            "count": count,
+            "businesses": businesses,
+            "messages": MESSAGES,
+            "first": first,
+            "last": last,
+        }
         with database.connect() as connection:
             connection.execute(GENERATED, numbers)
     database.sql("vacuum analyze risk.decisions")

@@ -85,7 +85,12 @@ def consumer_flags(kafka: Any, database: Database, topic: str, *more: object) ->
 
 
 def consume(
-    kafka: Any, database: Database, topic: str, *more: object, env: dict[str, str] | None = None, **options: Any
+    kafka: Any,
+    database: Database,
+    topic: str,
+    *more: object,
+    env: dict[str, str] | None = None,
+    **options: Any,
 ) -> Result:
     """Decide all there is and end."""
     flags = consumer_flags(kafka, database, topic, "--exit-at-end", *more)
@@ -93,7 +98,12 @@ def consume(
 
 
 def start_consumer(
-    kafka: Any, database: Database, topic: str, *more: object, env: dict[str, str] | None = None, **options: Any
+    kafka: Any,
+    database: Database,
+    topic: str,
+    *more: object,
+    env: dict[str, str] | None = None,
+    **options: Any,
 ) -> Task:
     """Start a consumer that runs until it is stopped."""
     flags = consumer_flags(kafka, database, topic, *more)

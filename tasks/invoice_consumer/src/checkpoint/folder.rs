@@ -27,7 +27,9 @@ impl Checkpoints {
     pub fn open(url: &str, topic: &str, runtime: Handle) -> Result<Self> {
         if !["s3://", "s3a://", "file:///"].iter().any(|scheme| url.starts_with(scheme)) {
             let advice = "use s3://bucket/prefix or file:///absolute/folder";
-            return Err(Error::config(format!("--checkpoints {url:?} is no place for checkpoints; {advice}")));
+            return Err(Error::config(format!(
+                "--checkpoints {url:?} is no place for checkpoints; {advice}"
+            )));
         }
         let lake = Lake::open(url)?;
         Ok(Self { lake, topic: topic.to_owned(), runtime })
@@ -115,10 +117,5 @@ impl Checkpoints {
         }
         failpoint!("checkpoint::after_delete");
         Ok(object.size)
-    }
-
-    /// Whether there is one of this place.
-    pub fn has(&self, partition: i32, place: i64) -> bool {
-        self.list(partition).is_ok_and(|listed| listed.iter().any(|(found, _)| *found == place))
     }
 }

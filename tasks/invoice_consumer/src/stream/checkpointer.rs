@@ -2,7 +2,7 @@
 //! decisions that were written since, and writes that. The deciding thread gives nothing away and waits for nothing,
 //! and no checkpoint holds what is not committed.
 
-use super::Partition;
+use super::assignment::Partition;
 use crate::checkpoint::Checkpoints;
 use crate::store::{Loaded, Store};
 use invoices::Result;
@@ -81,7 +81,7 @@ fn rebuild_and_keep(store: &Store, checkpoints: &Checkpoints, partition: i32) ->
     keep(store, &mut client, checkpoints, partition, &loaded)
 }
 
-/// Writes the checkpoint of a state whose decisions are committed, unless it is there.
+/// Writes the checkpoint of a state whose decisions are committed, if there are any since the one it came from.
 fn keep(
     store: &Store,
     client: &mut Client,
@@ -90,10 +90,10 @@ fn keep(
     loaded: &Loaded,
 ) -> Result<()> {
     let started = Instant::now();
-    let Some(head) = store.head_of(client, partition, loaded)? else { return Ok(()) };
-    if checkpoints.has(partition, head.place) {
+    if loaded.decisions == loaded.decisions_kept {
         return Ok(());
     }
+    let Some(head) = store.head_of(client, partition, loaded)? else { return Ok(()) };
     let bytes = checkpoints.write(&head, &loaded.engine, &loaded.ids)?;
     let (place, decisions, seconds) = (head.place, head.decisions, started.elapsed().as_secs_f32());
     tracing::info!(partition, place, decisions, bytes, seconds, "checkpoint written");

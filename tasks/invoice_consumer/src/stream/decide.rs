@@ -1,7 +1,8 @@
 //! From messages to the open batch.
 
+use super::Service;
+use super::assignment::Partition;
 use super::dead_letters::{PUT_BACK_HEADER, header};
-use super::{Partition, Service};
 use crate::change::{Change, Event, Truncation};
 use crate::engine::{Outcome, UNPLACED, UNPLACED_TRUNCATION, behind_snapshot, is_repetition, renamed};
 use crate::memory::Memory;
