@@ -115,7 +115,7 @@ mod tests {
         let mut bytes = Vec::new();
         pack(&content().0.state, &mut bytes).unwrap();
         let hash: String = sha256(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!((FORMAT, hash.as_str()), (1, "GOLDEN"));
+        assert_eq!((FORMAT, hash.as_str()), (1, "cc16e3efb5e367a3"));
     }
 
     #[test]

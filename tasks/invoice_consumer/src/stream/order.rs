@@ -3,6 +3,7 @@
 use super::Service;
 use super::kafka::SharedConsumer;
 use invoices::Result;
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use std::collections::{BTreeMap, HashMap};
