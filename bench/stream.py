@@ -159,7 +159,7 @@ GENERATED = """
         (issuer * 7 + (hash >> 20) %% 10) %% %(businesses)s, 100 + hash %% 9000000, filed, filed, filed
     from (
         select n, hash, (hash >> 40) %% %(businesses)s as issuer,
-            timestamp '2025-07-01' + n * interval '365 days' / %(count)s as filed
+            timestamp '2025-07-01' + interval '365 days' * (n::float8 / %(count)s) as filed
         from (
             select n, abs(hashint8extended(n, 0) / 2) as hash
             from generate_series(%(first)s::int8, %(last)s::int8) n
