@@ -91,7 +91,8 @@ impl State {
             self.businesses.entry(receiver).or_default().received.add(date, invoice.issuer_id, amount);
         }
         if let Some(parties) = invoice.issuer_id.zip(invoice.receiver_id) {
-            self.pairs.entry(parties).or_default().add(date, amount);
+            let pair = self.pairs.entry(parties);
+            pair.and_modify(|pair| pair.add(date, amount)).or_insert_with(|| Pair::new(date, amount));
         }
     }
 
@@ -226,8 +227,8 @@ impl Row {
                 Some(WindowTotal { count: listed(length).len() as i64, sum })
             }),
         );
-        let span = pair.and_then(|pair| pair.span_us);
-        self.set(Feature::PairHistory, pair.map_or(0, |pair| pair.count));
+        let span = pair.map(Pair::span_us);
+        self.set(Feature::PairHistory, pair.map_or(0, Pair::count));
         self.set(Feature::PairAge, span.map_or(-1, |(first, _)| seconds(first, date).max(0)));
         self.set(Feature::PairIdle, span.map_or(-1, |(_, newest)| seconds(newest, date).max(0)));
         let month = listed(30 * DAY_US);

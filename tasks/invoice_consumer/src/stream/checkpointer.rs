@@ -57,7 +57,6 @@ impl Checkpointer {
     /// Writes the states as they are, all decisions written and none by another consumer; what takes too long is left.
     pub fn keep_at_end(self, partitions: HashMap<i32, Partition>) {
         let (done, all_done) = channel();
-        let deadline = Instant::now() + AT_END;
         std::thread::spawn(move || {
             let outcome = self.store.connect().and_then(|mut client| {
                 for (number, partition) in &partitions {
@@ -67,7 +66,7 @@ impl Checkpointer {
             });
             let _ = done.send(outcome);
         });
-        match all_done.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match all_done.recv_timeout(AT_END) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("no checkpoint was written at the end: {error}"),
             Err(_) => tracing::warn!("not all checkpoints were written within {} s", AT_END.as_secs()),
