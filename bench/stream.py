@@ -109,22 +109,31 @@ def steady(kafka: Kafka, postgres: Postgres, rate: int, seconds: int) -> None:
     """Send at a steady rate; print the buckets of median and 99th percentile."""
     database = postgres.create_database()
     topic = kafka.create_topic(f"steady-{rate}-{database.name}")
+    send_steadily(kafka, database, topic, rate, seconds)
+
+
+def send_steadily(
+    kafka: Kafka, database: Database, topic: str, rate: int, seconds: int, *flags: object
+) -> None:
+    """Decide new invoices at a steady rate behind what is decided; print the buckets."""
     port = free_port()
-    task = start_consumer(kafka, database, topic, "--listen", f"127.0.0.1:{port}")
+    task = start_consumer(kafka, database, topic, "--listen", f"127.0.0.1:{port}", *flags)
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0})
-    wait_until(lambda: "state loaded" in task.stderr_so_far(), 60)
+    wait_until(lambda: "state loaded" in task.stderr_so_far(), 600)
+    before = database.sql("select count(*) from risk.decisions")[0][0]
     time.sleep(2)
     started = time.monotonic()
     for number in range(rate * seconds):
         now_us = time.time_ns() // 1000
-        row = invoice(number + 1, now_us, number % 997 + 1, number % 991 + 1, 100 + number % 100_000)
-        producer.produce(topic, envelope("c", None, row, number + 1, now_us))
+        row = invoice(before + number + 1, now_us, number % 997 + 1, number % 991 + 1, 100 + number % 100_000)
+        producer.produce(topic, envelope("c", None, row, before + number + 1, now_us))
         producer.poll(0)
         ahead = started + (number + 1) / rate - time.monotonic()
         if ahead > 0:
             time.sleep(ahead)
     producer.flush(30)
-    wait_until(lambda: database.sql("select count(*) from risk.decisions")[0][0] == rate * seconds, 60)
+    total = before + rate * seconds
+    wait_until(lambda: database.sql("select count(*) from risk.decisions")[0][0] == total, 60)
     names = (
         "risk_receipt_to_decision_seconds",
         "risk_commit_to_decision_seconds",
@@ -134,8 +143,67 @@ def steady(kafka: Kafka, postgres: Postgres, rate: int, seconds: int) -> None:
         print(
             f"{rate}/s, {name}: p50 <= {percentile(port, name, 0.5)}, p99 <= {percentile(port, name, 0.99)}"
         )
+    written = re.findall(r"checkpoint written.*", task.stderr_so_far())
+    print(f"{len(written)} checkpoints meanwhile", *written[-1:], sep="; ")
     task.send_signal(signal.SIGTERM)
     task.finish()
+
+
+MESSAGES = 1000
+GENERATED = """
+    insert into risk.decisions (partition, log_offset, step, invoice_id, lsn, op, status, score, features,
+        model, rule_set, issue_date, filed_at, issuer_id, receiver_id, amount_cents, committed_at,
+        received_at, decided_at)
+    select 0, n * %(messages)s / %(count)s, n, n, n, 'c', 'approve', 0, array_fill(100::int8, array[43]),
+        'features-1', '0123456789abcdef', filed, filed, issuer,
+        (issuer * 7 + (hash >> 20) %% 10) %% %(businesses)s, 100 + hash %% 9000000, filed, filed, filed
+    from (
+        select n, hash, (hash >> 40) %% %(businesses)s as issuer,
+            timestamp '2025-07-01' + interval '365 days' * (n::float8 / %(count)s) as filed
+        from (
+            select n, abs(hashint8extended(n, 0) / 2) as hash
+            from generate_series(%(first)s::int8, %(last)s::int8) n
+        ) hashed
+    ) drawn
+"""
+
+
+def restart(kafka: Kafka, postgres: Postgres, count: int, businesses: int, rate: int, seconds: int) -> None:
+    """Print how long a start takes behind generated decisions, and what a checkpoint costs the decisions."""
+    database = postgres.create_database()
+    topic = kafka.create_topic(f"restart-{database.name}")
+    kafka.produce(topic, ((0, b"{}", None) for _ in range(MESSAGES)))
+    for first in range(0, count, 1_000_000):
+        last = min(first + 1_000_000, count) - 1
+        numbers = {
+            "count": count,
+            "businesses": businesses,
+            "messages": MESSAGES,
+            "first": first,
+            "last": last,
+        }
+        with database.connect() as connection:
+            connection.execute(GENERATED, numbers)
+    database.sql("vacuum analyze risk.decisions")
+    database.sql(
+        "insert into risk.stream_offsets (topic, partition, next_offset) values (%s, 0, %s)", topic, MESSAGES
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        keeping = ("--checkpoints", Path(folder).as_uri(), "--checkpoint-every", 1)
+        for what, flags in (("all decisions", ()), ("first checkpoint", keeping), ("checkpoint", keeping)):
+            task = start_consumer(kafka, database, topic, *flags)
+            wait_until(lambda task=task: "state loaded" in task.stderr_so_far(), 1800)
+            loaded = re.findall(r"state loaded.*", task.stderr_so_far())[-1]
+            peak = peak_rss_mib(task.pid)
+            if what == "first checkpoint":
+                wait_until(lambda task=task: "checkpoint written" in task.stderr_so_far(), 1800)
+                print(re.findall(r"checkpoint written.*", task.stderr_so_far())[-1])
+            print(f"{count:,} decisions, from {what}, {peak:.0f} MiB: {loaded}")
+            task.send_signal(signal.SIGTERM)
+            task.finish()
+        send_steadily(kafka, database, topic, rate, seconds)
+        often = ("--checkpoints", Path(folder).as_uri(), "--checkpoint-every", 2 * rate)
+        send_steadily(kafka, database, topic, rate, seconds, *often)
 
 
 def from_commit(kafka: Kafka, postgres: Postgres, rate: int, seconds: int) -> None:
@@ -183,7 +251,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1000, help="events per second of the steady load")
     parser.add_argument("--fsync", action="store_true", help="the database waits for its disk")
     parser.add_argument("--without-spark", action="store_true")
-    parser.add_argument("--only", choices=("catch-up", "steady", "commit"))
+    parser.add_argument("--only", choices=("catch-up", "steady", "commit", "restart"))
     args = parser.parse_args()
     with (
         Kafka(memory=("-Xms512m", "-Xmx1g")) as kafka,
@@ -207,6 +275,8 @@ def main() -> None:
             print(f"\nratios {', '.join(ratios)}; {ours['businesses']:,} businesses in state")
         if args.only in (None, "steady"):
             steady(kafka, postgres, args.rate, args.seconds)
+        if args.only in (None, "restart"):
+            restart(kafka, postgres, args.events, args.customers, args.rate, args.seconds)
         if args.only in (None, "commit"):
             from_commit(kafka, postgres, 200, args.seconds)
 

@@ -84,16 +84,30 @@ def consumer_flags(kafka: Any, database: Database, topic: str, *more: object) ->
     ]
 
 
-def consume(kafka: Any, database: Database, topic: str, *more: object, **options: Any) -> Result:
+def consume(
+    kafka: Any,
+    database: Database,
+    topic: str,
+    *more: object,
+    env: dict[str, str] | None = None,
+    **options: Any,
+) -> Result:
     """Decide all there is and end."""
     flags = consumer_flags(kafka, database, topic, "--exit-at-end", *more)
-    return run("invoice_consumer", *flags, env=database.env(), **options)
+    return run("invoice_consumer", *flags, env=database.env() | (env or {}), **options)
 
 
-def start_consumer(kafka: Any, database: Database, topic: str, *more: object, **options: Any) -> Task:
+def start_consumer(
+    kafka: Any,
+    database: Database,
+    topic: str,
+    *more: object,
+    env: dict[str, str] | None = None,
+    **options: Any,
+) -> Task:
     """Start a consumer that runs until it is stopped."""
     flags = consumer_flags(kafka, database, topic, *more)
-    return start("invoice_consumer", *flags, env=database.env(), **options)
+    return start("invoice_consumer", *flags, env=database.env() | (env or {}), **options)
 
 
 DECISIONS = """

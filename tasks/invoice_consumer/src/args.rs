@@ -163,6 +163,15 @@ pub struct ServiceArgs {
     #[arg(long, env = "EXIT_AT_END")]
     pub exit_at_end: bool,
 
+    /// Keep the state of each partition here, so that a start reads the decisions after it alone: a folder
+    /// (file:///…) or a bucket (s3://bucket/prefix); each database of decisions needs a place of its own
+    #[arg(long, env = "CHECKPOINTS_URL", value_name = "URL")]
+    pub checkpoints: Option<String>,
+
+    /// Decisions of a partition from one checkpoint to the next; one more is made at the end
+    #[arg(long, env = "CHECKPOINT_EVERY", default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: u64,
+
     /// Serve /metrics, /health and /ready here
     #[arg(long, env = "LISTEN", value_name = "HOST:PORT")]
     pub listen: Option<SocketAddr>,

@@ -9,6 +9,7 @@
 //! * [`file`](mod@file): the engine over a file (`--from`); [`explain`] says why.
 //! * [`stream`]: the engine over Kafka; [`store`] writes effects and offsets in one transaction and
 //!   rebuilds the state, [`notify`] delivers the outbox, [`slot`] watches the source.
+//! * [`checkpoint`]: a partition's state as a file, so that a start reads the decisions after it alone.
 //! * [`replay`], [`dlq`]: stored decisions made again, dead letters put back.
 //! * [`metrics`], [`http`]: what the service says of itself.
 //!
@@ -20,6 +21,7 @@
 
 pub mod args;
 pub mod change;
+pub mod checkpoint;
 pub mod decision;
 pub mod decode;
 pub mod dlq;

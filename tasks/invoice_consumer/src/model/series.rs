@@ -2,6 +2,7 @@
 //! sums of any window are two binary searches, wherever in time the window lies.
 
 use super::clock::KEPT_US;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One invoice in a series. The running sum is an `i128` in two halves, which keeps this at 32 bytes.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +130,41 @@ impl Series {
         if gone > self.entries.len() {
             self.entries.shrink_to(self.entries.len() + self.entries.len() / 4 + 1);
         }
+    }
+}
+
+/// A series without what no window can see any more, with amounts instead of running sums, whose beginning depends on
+/// what was forgotten when.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    newest_us: Option<i64>,
+    /// Distance of the date from the newest, the business on the other side, amount.
+    entries: Vec<(i64, Option<i64>, i64)>,
+}
+
+impl Serialize for Series {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let newest = self.newest_us.unwrap_or_default();
+        let first = self.entries.partition_point(|entry| entry.date_us <= newest.saturating_sub(KEPT_US));
+        let kept = (first..self.entries.len()).map(|at| {
+            let entry = &self.entries[at];
+            let other = (entry.other != UNKNOWN).then_some(entry.other);
+            (newest.wrapping_sub(entry.date_us), other, self.amount(at) as i64)
+        });
+        Packed { newest_us: self.newest_us, entries: kept.collect() }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Series {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Packed { newest_us, entries } = Packed::deserialize(deserializer)?;
+        let newest = newest_us.unwrap_or_default();
+        let mut sum = 0;
+        let unpacked = entries.into_iter().map(|(before, other, amount)| {
+            sum += i128::from(amount);
+            Entry::new(newest.wrapping_sub(before), other, sum)
+        });
+        Ok(Self { entries: unpacked.collect(), base: 0, newest_us })
     }
 }
 

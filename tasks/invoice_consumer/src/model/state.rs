@@ -9,6 +9,7 @@ use super::pair::Pair;
 use super::series::{Series, WindowTotal};
 use invoices::Invoice;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 /// The standard score says nothing about an issuer with fewer invoices than this.
 const SCORE_HISTORY_MIN: i64 = 10;
@@ -16,7 +17,7 @@ const SCORE_HISTORY_MIN: i64 = 10;
 const CIRCLE_PERCENT: i128 = 10;
 
 /// One side of a business.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Side {
     recent: Series,
     count: i64,
@@ -36,8 +37,8 @@ impl Side {
     }
 }
 
-#[derive(Debug, Clone, Default)]
-struct Business {
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Business {
     issued: Side,
     received: Side,
     /// Sum and sum of squares of the amounts issued.
@@ -62,8 +63,8 @@ impl Business {
 /// The state of one partition.
 #[derive(Debug, Default)]
 pub struct State {
-    businesses: FxHashMap<i64, Business>,
-    pairs: FxHashMap<(i64, i64), Pair>,
+    pub(super) businesses: FxHashMap<i64, Business>,
+    pub(super) pairs: FxHashMap<(i64, i64), Pair>,
 }
 
 /// The date at which windows take an invoice: its own, or a day after its commit if that is earlier,
@@ -90,7 +91,8 @@ impl State {
             self.businesses.entry(receiver).or_default().received.add(date, invoice.issuer_id, amount);
         }
         if let Some(parties) = invoice.issuer_id.zip(invoice.receiver_id) {
-            self.pairs.entry(parties).or_default().add(date, amount);
+            let pair = self.pairs.entry(parties);
+            pair.and_modify(|pair| pair.add(date, amount)).or_insert_with(|| Pair::new(date, amount));
         }
     }
 
@@ -225,8 +227,8 @@ impl Row {
                 Some(WindowTotal { count: listed(length).len() as i64, sum })
             }),
         );
-        let span = pair.and_then(|pair| pair.span_us);
-        self.set(Feature::PairHistory, pair.map_or(0, |pair| pair.count));
+        let span = pair.map(Pair::span_us);
+        self.set(Feature::PairHistory, pair.map_or(0, Pair::count));
         self.set(Feature::PairAge, span.map_or(-1, |(first, _)| seconds(first, date).max(0)));
         self.set(Feature::PairIdle, span.map_or(-1, |(_, newest)| seconds(newest, date).max(0)));
         let month = listed(30 * DAY_US);

@@ -1,15 +1,16 @@
 //! Decisions read back: a partition's state, what is known of single invoices, all of it for a replay.
 
 use super::{Epochs, Store};
+use crate::checkpoint::{Checkpoint, Checkpoints, FORMAT, Head, LastDecision};
 use crate::decision::{Fired, Known, Op, Status};
 use crate::engine::Engine;
-use crate::model::features::FEATURE_COUNT;
+use crate::model::features::{EXACT_MODEL, FEATURE_COUNT};
 use crate::model::{Features, Version};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use invoices::source::postgres::failed;
-use invoices::{Error, Invoice, Result};
+use invoices::{Error, Invoice, Result, failpoint, position};
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::{Client, Row};
+use postgres::{Client, GenericClient, Row};
 use roaring::RoaringTreemap;
 use std::collections::HashMap;
 
@@ -21,10 +22,21 @@ pub struct Loaded {
     pub engine: Engine,
     /// Invoices with a decision in this partition.
     pub ids: RoaringTreemap,
+    /// Decisions that the state is made of.
+    pub decisions: u64,
+    /// How many of them a checkpoint gave.
+    pub decisions_kept: u64,
     pub next_offset: i64,
     /// The topic that the offset belongs to; none where nothing was read yet, or before it was noted.
     pub topic_id: Option<String>,
     pub epochs: Epochs,
+}
+
+impl Loaded {
+    /// An offset of this partition with its topic's epoch.
+    pub fn place(&self, offset: i64) -> i64 {
+        position::stored(self.epochs.topic, offset as u64) as i64
+    }
 }
 
 /// Columns of the latest decision on an invoice.
@@ -32,11 +44,17 @@ const KNOWN: &str = "invoice_id, issue_date, filed_at, issuer_id, receiver_id, a
     op = 'r' or coalesce(previous_lsn = lsn - 1, false)";
 
 impl Store {
-    /// Rebuilds a partition in one snapshot. A partition that is new begins at the start of its log.
+    /// Rebuilds a partition in one snapshot: from the newest checkpoint that fits, if there is one, and the decisions
+    /// after it. A partition that is new begins at the start of its log.
     ///
     /// # Errors
     /// Retry when the database doesn't answer.
-    pub fn load(&self, client: &mut Client, partition: i32) -> Result<Loaded> {
+    pub fn load(
+        &self,
+        client: &mut Client,
+        partition: i32,
+        checkpoints: Option<&Checkpoints>,
+    ) -> Result<Loaded> {
         let doing = |error| failed(LOADING, error);
         let start = "insert into risk.stream_offsets (topic, partition, next_offset) values ($1, $2, 0) \
             on conflict do nothing";
@@ -47,17 +65,40 @@ impl Store {
             .read_only(true)
             .start()
             .map_err(doing)?;
-        let place = "select next_offset, topic_id, topic_epoch, source_epoch from risk.stream_offsets \
+        let sql = "select next_offset, topic_id, topic_epoch, source_epoch from risk.stream_offsets \
             where topic = $1 and partition = $2";
-        let place = transaction.query_one(place, &[&self.topic, &partition]).map_err(doing)?;
-        let epochs = Epochs { topic: place.get::<_, i32>(2) as u32, source: place.get::<_, i32>(3) as u32 };
+        let row = transaction.query_one(sql, &[&self.topic, &partition]).map_err(doing)?;
+        let epochs = Epochs { topic: row.get::<_, i32>(2) as u32, source: row.get::<_, i32>(3) as u32 };
         let mut loaded =
-            Loaded { next_offset: place.get(0), topic_id: place.get(1), epochs, ..Loaded::default() };
+            Loaded { next_offset: row.get(0), topic_id: row.get(1), epochs, ..Loaded::default() };
+        let place = loaded.place(loaded.next_offset);
+        let base = match checkpoints {
+            Some(checkpoints) => checkpoints.newest(partition, place, |head| {
+                let last = last_below(&mut transaction, partition, head.place)?;
+                Ok(last.as_ref() == Some(&head.last))
+            })?,
+            None => None,
+        };
+        let mut first = i64::MIN;
+        if let Some(Checkpoint { head, engine, ids }) = base {
+            tracing::info!(
+                partition,
+                place = head.place,
+                decisions = head.decisions,
+                "going on from a checkpoint"
+            );
+            first = head.place;
+            loaded =
+                Loaded { engine, ids, decisions: head.decisions, decisions_kept: head.decisions, ..loaded };
+            failpoint!("checkpoint::read");
+        }
         let sql = format!(
             "select {KNOWN}, previous_filed_at, previous_issuer_id, previous_receiver_id, previous_amount_cents, \
-             previous_status from risk.decisions where partition = $1 order by log_offset, step"
+             previous_status from risk.decisions where partition = $1 and log_offset >= $2 \
+             order by log_offset, step"
         );
-        let mut rows = transaction.query_raw(&sql, [&partition]).map_err(doing)?;
+        let values: [&(dyn postgres::types::ToSql + Sync); 2] = [&partition, &first];
+        let mut rows = transaction.query_raw(&sql, values).map_err(doing)?;
         while let Some(row) = rows.next().map_err(doing)? {
             let known = known(&row)?;
             let before = row.get::<_, Option<&str>>(13).filter(|status| *status != Status::Withdrawn.name());
@@ -70,9 +111,49 @@ impl Store {
             });
             loaded.engine.remember(&known.filed, known.status, before.as_ref());
             loaded.ids.insert(known.filed.invoice_id as u64);
+            loaded.decisions += 1;
         }
         Ok(loaded)
     }
+
+    /// What a checkpoint of a state says of itself; none where there is nothing to keep, or where the database is not
+    /// where the state is: then another consumer has moved the partition.
+    ///
+    /// # Errors
+    /// Retry when the database doesn't answer.
+    pub fn head_of(&self, client: &mut Client, partition: i32, loaded: &Loaded) -> Result<Option<Head>> {
+        let sql = "select from risk.stream_offsets \
+            where topic = $1 and partition = $2 and next_offset >= $3 and topic_epoch = $4";
+        let epoch = loaded.epochs.topic as i32;
+        let values: [&(dyn postgres::types::ToSql + Sync); 4] =
+            [&self.topic, &partition, &loaded.next_offset, &epoch];
+        let is_there = client.query_opt(sql, &values).map_err(|error| failed(LOADING, error))?.is_some();
+        let place = loaded.place(loaded.next_offset);
+        let last = if is_there { last_below(client, partition, place)? } else { None };
+        Ok(last.map(|last| Head {
+            format: FORMAT,
+            model: EXACT_MODEL.to_owned(),
+            topic: self.topic.clone(),
+            partition,
+            place,
+            decisions: loaded.decisions,
+            last,
+        }))
+    }
+}
+
+/// The last decision below a place.
+fn last_below(client: &mut impl GenericClient, partition: i32, place: i64) -> Result<Option<LastDecision>> {
+    let sql = "select log_offset, step, invoice_id, lsn, decided_at from risk.decisions \
+        where partition = $1 and log_offset < $2 order by log_offset desc, step desc limit 1";
+    let row = client.query_opt(sql, &[&partition, &place]).map_err(|error| failed(LOADING, error))?;
+    Ok(row.map(|row| LastDecision {
+        log_offset: row.get(0),
+        step: row.get(1),
+        invoice_id: row.get(2),
+        lsn: row.get(3),
+        decided_us: row.get::<_, DateTime<Utc>>(4).timestamp_micros(),
+    }))
 }
 
 /// The latest decisions on some invoices within a partition.

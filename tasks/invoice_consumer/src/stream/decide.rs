@@ -1,7 +1,8 @@
 //! From messages to the open batch.
 
+use super::Service;
+use super::assignment::Partition;
 use super::dead_letters::{PUT_BACK_HEADER, header};
-use super::{Partition, Service};
 use crate::change::{Change, Event, Truncation};
 use crate::engine::{Outcome, UNPLACED, UNPLACED_TRUNCATION, behind_snapshot, is_repetition, renamed};
 use crate::memory::Memory;
@@ -74,7 +75,8 @@ impl Service<'_> {
                 }
                 Err(reason) => Some(reason.clone()),
             };
-            let Some(place) = self.partitions.get(&number).map(|partition| partition.place(offset)) else {
+            let Some(place) = self.partitions.get(&number).map(|partition| partition.loaded.place(offset))
+            else {
                 continue;
             };
             if let Some(reason) = failure {
@@ -129,7 +131,8 @@ impl Service<'_> {
                     let Some(partition) = self.partitions.get_mut(&number) else { continue };
                     known.remember((number, part.invoice_id), decision.known());
                     partition.loaded.ids.insert(part.invoice_id as u64);
-                    let place = partition.place(offset);
+                    partition.loaded.decisions += 1;
+                    let place = partition.loaded.place(offset);
                     if !decision.op.withdraws() {
                         let fired = decision.fired.clone();
                         let verdict = Verdict { score: decision.score, status: decision.status, fired };
@@ -249,7 +252,7 @@ impl Service<'_> {
         }
         let Some(partition) = self.partitions.get(&number) else { return Ok(false) };
         let (rules, model) = (self.rules.active(), Arc::clone(&self.model.version));
-        let (place, epochs) = (partition.place(offset), partition.loaded.epochs);
+        let (place, epochs) = (partition.loaded.place(offset), partition.loaded.epochs);
         let from = partition.loaded.next_offset;
         let lsn = lsn_of(partition, &truncation.of(0), offset);
         let committed_us = truncation.committed_us;

@@ -1,8 +1,8 @@
 //! Whether a stored offset still means what it meant: the topic may have been made again under the same
 //! name, and messages may have been removed before they were read.
 
-use super::RETRY;
 use super::Service;
+use super::waiting::RETRY;
 use crate::store::{Loaded, Place};
 use invoices::{Error, Result, position};
 use rdkafka::consumer::Consumer;
