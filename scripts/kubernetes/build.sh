@@ -3,7 +3,7 @@
 # $INVOICE_TOOLS/kubernetes-VERSION/bin: about ten minutes, once. What is there is not built again.
 #
 #   scripts/kubernetes/build.sh          all of it
-#   scripts/kubernetes/build.sh charts   helm, kubeconform and kube-linter alone
+#   scripts/kubernetes/build.sh charts   helm, kubeconform and its schemas alone
 set -euo pipefail
 cd "$(dirname "$0")"
 source ../env.sh
@@ -43,8 +43,17 @@ kubernetes() {
     done
 }
 
+# What kubeconform checks manifests against, from the OpenAPI file of the same version.
+schemas() {
+    local folder="$BIN/../schemas"
+    [ ! -d "$folder" ] || return 0
+    python3 schemas.py "$(go list -mod=mod -m -f '{{.Dir}}' k8s.io/kubernetes)/api/openapi-spec/swagger.json" "$folder.part"
+    mv "$folder.part" "$folder"
+}
+
 program helm helm.sh/helm/v3/cmd/helm helm.sh/helm/v3@v3.22.0
 program kubeconform github.com/yannh/kubeconform/cmd/kubeconform github.com/yannh/kubeconform@v0.8.0
+schemas
 if [ "${1:-}" != charts ]; then
     program etcd go.etcd.io/etcd/server/v3 go.etcd.io/etcd/server/v3@v3.7.3
     kubernetes kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl kube-proxy
