@@ -35,20 +35,20 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def wait_for(self, pattern: str) -> str:
-        """Read until the screen's new text matches, and return it."""
+        """Read until the screen's new text matches, and return it to the end of the match."""
         deadline = time.monotonic() + SECONDS
-        while not re.search(pattern, self.seen):
+        while not (found := re.search(pattern, self.seen)):
             assert time.monotonic() < deadline, f"{pattern!r} did not come: {self.seen[-2000:]!r}"
             if select.select([self.fd], [], [], 0.2)[0]:
                 self.seen += os.read(self.fd, 65536).decode(errors="replace")
-        seen, self.seen = self.seen, ""
+        seen, self.seen = self.seen[: found.end()], self.seen[found.end() :]
         return seen
 
     def ask(self, line: str) -> str:
         """Type a line and return all until the next prompt."""
         self.type(line + "\r")
-        self.wait_for(re.escape("\n"))
-        return self.wait_for(r"(^|[\r\n\x1b\]a-zA-Z0-9;?]*)lake> ")
+        self.wait_for("\n")
+        return self.wait_for(PROMPT)
 
     def close(self) -> int:
         """Leave the program and return its exit code."""
@@ -80,7 +80,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 def test_names_are_completed_and_tables_described(terminal: Terminal) -> None:
     assert "rate_usd  Decimal128" in terminal.ask("\\d rates")
-    assert "\r\nrates\r\n" in terminal.ask("\\d")
+    assert terminal.ask("\\d").startswith("rates\r\n")
     terminal.type("SELECT curr\t")
     terminal.wait_for("curr")
     # Columns are known once their table is named.
@@ -103,7 +103,8 @@ def test_times_are_shown_when_asked_for(terminal: Terminal) -> None:
 
 def test_ctrl_c_ends_the_query_and_the_prompt_goes_on(terminal: Terminal) -> None:
     terminal.type(
-        "SELECT SUM(a.value * b.value % 7) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b;\r"
+        "SELECT SUM(a.value * b.value % 7)"
+        " FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b;\r"
     )
     assert "files read" in terminal.wait_for(r"\d s, .* files read")
     terminal.type("\x03")
