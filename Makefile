@@ -41,6 +41,7 @@ deny:
 book:
 	scripts/setup.sh book
 	. scripts/env.sh && mkdocs build
+	@echo "Its search needs a server: python3 -m http.server -d target/book, then http://127.0.0.1:8000"
 
 # The whole platform in containers: Postgres, S3, Airflow; COMPOSE_PROFILES=streaming adds Kafka and Debezium.
 up:

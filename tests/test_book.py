@@ -1,12 +1,18 @@
-"""The book is whole: no link or anchor is dead, and the pages of flags say what the tasks say."""
+"""The book is whole: no dead link, pages of flags that are current, and a browser can search and read it."""
 
+import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from support.services import REPOSITORY
 from support.tasks import binary
@@ -70,3 +76,77 @@ def test_the_pages_of_flags_are_what_the_tasks_say(tmp_path: Path) -> None:
         assert committed.get(name) == written.get(name), (
             f"docs/reference/tasks/{name} is old: run `all_tasks --reference docs/reference/tasks`"
         )
+
+
+# Distance in px that a label of the picture keeps from the sides of its box, or null where it is in no box.
+DISTANCES = """() => {
+  const boxes = [...document.querySelectorAll('rect')].slice(1).map(box => box.getBBox());
+  return [...document.querySelectorAll('text')].map(label => {
+    const at = label.getBBox(), x = at.x + at.width / 2, y = at.y + at.height / 2;
+    const box = boxes.find(b => x > b.x && x < b.x + b.width && y > b.y && y < b.y + b.height);
+    return [label.textContent, box ? Math.min(at.x - box.x, box.x + box.width - at.x - at.width) : null];
+  });
+}"""
+CUT = """() => [...document.querySelectorAll('.md-typeset__scrollwrap')]
+  .filter(table => table.scrollWidth > table.clientWidth + 1).map(table => table.innerText.slice(0, 60))"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and doesn't say so."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Folder of the built book, and the address at which it is served."""
+    folder = tmp_path_factory.mktemp("book")
+    built = build(REPOSITORY / "mkdocs.yml", folder)
+    assert built.returncode == 0, built.stderr
+    served = functools.partial(Quiet, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), served) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("NO BROWSER: chromium isn't installed, so nobody has looked at the book")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser.new_page(viewport={"width": 1300, "height": 900})
+        browser.close()
+
+
+def test_the_search_finds_a_page(book: tuple[Path, str], page: Page) -> None:
+    _, address = book
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{address}/index.html")
+    page.locator(".md-search__input").first.click()
+    page.keyboard.type("replication slot is lost")
+    page.wait_for_selector(".md-search-result__link")
+    found = [link.get_attribute("href") for link in page.locator(".md-search-result__link").all()]
+    assert any("runbook/lost-slot.html" in link for link in found), found
+    assert all(url.startswith(address) for url in asked), "the search must work without a network"
+
+
+def test_no_table_is_cut_in_a_window_of_1300_px(book: tuple[Path, str], page: Page) -> None:
+    folder, address = book
+    cut = {}
+    for file in sorted(folder.rglob("*.html")):
+        page.goto(f"{address}/{file.relative_to(folder)}", wait_until="load")
+        if tables := page.evaluate(CUT):
+            cut[file.name] = tables
+    assert not cut
+
+
+def test_every_label_of_the_flow_is_inside_its_box(page: Page) -> None:
+    page.set_content((REPOSITORY / "docs" / "images" / "flow.svg").read_text())
+    distances = page.evaluate(DISTANCES)
+    assert len(distances) > 20
+    assert not [label for label, distance in distances if distance is None or distance < 6]
