@@ -81,6 +81,33 @@ def test_a_failure_also_has_a_result_line(tmp_path: Path) -> None:
     assert "does not exist" in done.result["error"]
 
 
+@pytest.mark.parametrize("ending", ["?versionId=1", "#part"])
+def test_a_lake_url_that_goes_on_after_its_path_is_refused(tmp_path: Path, ending: str) -> None:
+    """What was ignored here would have been another folder than the user meant."""
+    done = run("aggregate_by_business", "--lake", tmp_path.as_uri() + ending, *WINDOW, check=False)
+    assert done.exit_code == 78
+    assert "goes on after a ? or #" in done.result["error"]
+
+
+def test_a_closed_pipe_is_no_bug(tmp_path: Path) -> None:
+    """As `inspect_lake status | head` does it: nobody reads the result any more."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [binary("inspect_lake"), "status", "--lake", tmp_path.as_uri()]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.returncode == 0, done.stderr
+    assert "panicked" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="NO /dev/full: only Linux has it")
+def test_a_full_disk_under_the_result_is_no_bug(tmp_path: Path) -> None:
+    command = [binary("inspect_lake"), "status", "--lake", tmp_path.as_uri()]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert "panicked" not in done.stderr
+
+
 def test_a_password_is_refused_in_a_flag_and_never_printed(database: Database, tmp_path: Path) -> None:
     secret = "c4nary-password"
     url = database.url("invoice_reader", secret)

@@ -74,12 +74,16 @@ impl Lake {
     /// Opens `s3://bucket/prefix` (AWS_* environment variables) or `file:///folder`.
     ///
     /// # Errors
-    /// Configuration errors for an unknown scheme, a missing region or an unusable folder.
+    /// Configuration errors for an unknown scheme, a query or fragment, a missing region or an unusable folder.
     pub fn open(url: &str) -> Result<Self> {
         let parsed = url::Url::parse(url).map_err(|error| {
             let advice = "use s3://bucket/prefix or file:///absolute/folder";
             Error::config(format!("LAKE_URL {url:?} is not a URL; {advice}")).because(error)
         })?;
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            let advice = "write a ? of its name as %3F and a # as %23";
+            return Err(Error::config(format!("LAKE_URL {url:?} goes on after a ? or #; {advice}")));
+        }
         match parsed.scheme() {
             "file" => Self::open_folder(url, &parsed),
             "s3" | "s3a" => Self::open_bucket(url, &parsed),

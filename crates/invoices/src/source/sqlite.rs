@@ -243,7 +243,7 @@ fn not_a_date(id: i64, text: &str) -> Error {
 /// One sentence and a kind for an error of SQLite.
 pub fn failed(doing: &str, error: rusqlite::Error) -> Error {
     use rusqlite::ErrorCode::{
-        CannotOpen, DatabaseBusy, DatabaseLocked, NotADatabase, PermissionDenied, SystemIoFailure,
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, NotADatabase, PermissionDenied, SystemIoFailure,
     };
     match error.sqlite_error_code() {
         Some(DatabaseBusy | DatabaseLocked) => {
@@ -253,6 +253,7 @@ pub fn failed(doing: &str, error: rusqlite::Error) -> Error {
             Error::config(format!("{doing}: it is no readable file; check the path and its permissions"))
                 .because(error)
         }
+        Some(DiskFull) => Error::retry(format!("{doing}: the disk is full; make room and run again")),
         Some(NotADatabase) => Error::config(format!("{doing}: the file is not a SQLite database")),
         _ => Error::refused(doing).because(error),
     }

@@ -181,7 +181,8 @@ fn report(name: &str, common: &CommonArgs, data_on_stdout: bool, outcome: Result
     if data_on_stdout {
         eprintln!("{line}");
     } else {
-        println!("{line}");
+        // Who has closed the pipe, as `head` does, wants no result; the exit code says it all the same.
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("{line}\n").as_bytes());
     }
     ExitCode::from(code)
 }
