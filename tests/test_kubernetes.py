@@ -2,37 +2,39 @@
 
 import json
 import secrets
+import subprocess
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.api import add_invoices
-from support.engine import Engine, build_database_and_tasks
 from support.kafka import Kafka
 from support.kubernetes import CHART, HOST, Node
-from support.services import SUPERUSER, Bucket, Database, Minio, Postgres, wait_until
+from support.services import SUPERUSER, Bucket, Database, Minio, Postgres, postgres_binaries, wait_until
 from support.stream import traffic
+from support.tasks import binary
 from support.tasks import run as run_task
 
 NAMESPACE = "invoice-platform"
 TOPIC = "postgres.public.invoices"
 ROLES = ("reader", "risk", "api")
+TASKS = "node.local/tasks:1"
+PSQL = "node.local/psql:1"
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    """A node that has the images of the tasks and of the database."""
-    version = f"kubernetes-{secrets.token_hex(3)}"
-    engine = Engine()
-    build_database_and_tasks(version)
+    """A node that has an image of the tasks, and one of psql."""
+    all_tasks = binary("all_tasks")
+    names = subprocess.run([all_tasks, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    psql = postgres_binaries() / "psql"
     with Node() as node:
-        node.tasks = f"invoice-platform/tasks:{version}"
-        for image in (node.tasks, "postgres:15.18-bookworm"):
-            node.load(image)
+        node.make_image(TASKS, [all_tasks], {"all_tasks": names})
+        node.make_image(PSQL, [Path("/bin/bash"), psql, Path("/usr/bin/basename")])
         yield node
-    engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def values(node: Node, database: Database, bucket: Bucket, kafka: Kafka) -> dict
     resources = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "768Mi"}}
     asking = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "asking"}}}]
     return {
-        "image": {"tasks": node.tasks, "pullPolicy": "Never"},
+        "image": {"tasks": TASKS, "postgres": PSQL, "pullPolicy": "Never"},
         "lake": {"url": f"s3://{bucket.name}", "endpoint": bucket.server.endpoint},
         "secrets": {
             "create": {
@@ -132,6 +134,11 @@ def pod_address(node: Node, component: str) -> str:
     return node.ready_pods(NAMESPACE, component)[0]["status"]["podIP"]
 
 
+def once_policies_are_there(command: str) -> list[str]:
+    """Wait before a command: the policies' controller learns of a new pod within seconds."""
+    return ["sh", "-c", f"sleep 6; {command}"]
+
+
 def test_an_installed_chart_is_ready_and_restricted(node, release, database):
     assert len(node.ready_pods(NAMESPACE, "consumer")) == 2
     # The autoscaler's least, though nobody measures CPU on this node.
@@ -155,7 +162,7 @@ def test_a_scheduled_job_publishes_the_lake_of_its_day(node, release, database, 
     month = f"{newest:%Y-%m}-01"
     assert bucket.keys(f"invoices/issue_date_yearmonth={month}/")
     assert bucket.keys(f"invoice_by_business/issue_date_yearmonth={month}/")
-    lake = ["--lake", f"s3://{bucket.name}", "--source", database.url()]
+    lake = ["--lake", f"s3://{bucket.name}", "--source", database.url(), "--as-of", newest, "--months", 2]
     verified = run_task("inspect_lake", "verify", *lake, env=bucket.server.env | database.env())
     assert verified.exit_code == 0, verified.stderr
 
@@ -190,16 +197,18 @@ def test_a_standby_takes_over_when_consumers_are_killed(node, release, database,
 
 def test_the_api_answers_who_may_ask_and_nobody_else(node, release):
     address = pod_address(node, "api")
-    ask = ["wget", "-q", "-T", "3", "-O", "-", "--header", f"Authorization: Bearer {node.token}"]
-    ask += [f"http://{address}:8000/v1/invoices/1"]
-    assert node.run_pod("asking", "may", ask)
-    assert not node.run_pod("strangers", "may-not", ask)
+    ask = (
+        f"wget -q -T 3 -O - --header 'Authorization: Bearer {node.token}' http://{address}:8000/v1/invoices/1"
+    )
+    assert node.run_pod("asking", "may", once_policies_are_there(ask))
+    assert not node.run_pod("strangers", "may-not", once_policies_are_there(ask))
 
 
 def test_policies_cut_off_what_no_arrow_reaches(node, release, database, bucket):
     def reaches(port: int, labels: dict[str, str]) -> bool:
         name = f"try-{secrets.token_hex(3)}"
-        return node.run_pod(NAMESPACE, name, ["nc", "-z", "-w", "3", HOST, str(port)], labels)
+        connect = f"nc -w 3 {HOST} {port} -e /bin/true"
+        return node.run_pod(NAMESPACE, name, once_policies_are_there(connect), labels)
 
     task = {"kubernetes_pod_operator": "True"}
     assert reaches(database.server.port, task)

@@ -4,7 +4,6 @@
 #
 #   build.sh VERSION   …and the two images of ours that no compiler makes, tagged with VERSION
 #   build.sh --builder  only what the task image is compiled in and put on
-#   build.sh --database only what it is put on, and the database
 #
 # What took minutes to make is kept in the user's cache folder, named by the hash of its sources: an
 # engine that has lost its images loads them from there.
@@ -145,7 +144,6 @@ if [ "${1:-}" = --builder ]; then
     exit
 fi
 get postgres "$(image_of postgres)"
-[ "${1:-}" != --database ] || exit 0
 get silo "$(image_of pgsty/silo)"
 get redis "$(image_of redis)"
 get kafka "$(image_of apache/kafka)"

@@ -52,17 +52,6 @@ class Engine(Server):
 def build_images(version: str) -> None:
     """Build what compose names: pulled images or their stand-ins, then ours around the built binaries."""
     subprocess.run([REPOSITORY / "tests" / "images" / "build.sh", version], check=True, timeout=1800)
-    build_task_image(version)
-
-
-def build_database_and_tasks(version: str) -> None:
-    """Build or pull the database's image, and ours of the tasks."""
-    subprocess.run([REPOSITORY / "tests" / "images" / "build.sh", "--database"], check=True, timeout=1800)
-    build_task_image(version)
-
-
-def build_task_image(version: str) -> None:
-    """Build the task image around the built executable; its base is there."""
     prebuilt = REPOSITORY / "docker" / "tasks" / "prebuilt"
     shutil.rmtree(prebuilt, ignore_errors=True)
     prebuilt.mkdir(parents=True)
