@@ -223,6 +223,8 @@ node() {
     start kubelet "$BIN/kubelet" --config="$K/kubelet.yaml" --kubeconfig="$K/pki/kubelet.kubeconfig" \
         --root-dir="$K/kubelet" --cert-dir="$K/kubelet/pki" --hostname-override=node --node-ip=$NODE
     start proxy "$BIN/kube-proxy" --config="$K/proxy.yaml"
+    # It ends where it does not find its node.
+    until_it_answers 60 kubectl get node node
     # NetworkPolicies alone: the bridge does not enforce them.
     start network-policies env NODE_NAME=node "$BIN/kube-router" --kubeconfig="$K/pki/admin.kubeconfig" \
         --run-router=false --run-service-proxy=false --run-firewall=true --hostname-override=node \
