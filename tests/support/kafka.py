@@ -42,12 +42,12 @@ def java(main: str, *arguments: str, memory: Sequence[str] = JAVA_MEMORY) -> lis
 class Kafka(Server):
     """One broker and controller in one process, on a free port of 127.0.0.1."""
 
-    def __init__(self, memory: Sequence[str] = JAVA_MEMORY) -> None:
+    def __init__(self, memory: Sequence[str] = JAVA_MEMORY, address: str = "127.0.0.1") -> None:
         """Format an empty log folder and start."""
         super().__init__("kafka", signal.SIGTERM)
         self.memory = memory
         self.port = free_port()
-        self.bootstrap = f"127.0.0.1:{self.port}"
+        self.bootstrap = f"{address}:{self.port}"
         self.config = self.folder / "server.properties"
         self.config.write_text(self._settings(free_port()))
         cluster = uuid.uuid4().hex[:22]

@@ -49,20 +49,21 @@ class Postgres(Server):
         tls: bool = False,
         settings: Mapping[str, str] | None = None,
         replica_of: "Postgres | None" = None,
+        address: str = "127.0.0.1",
     ) -> None:
-        """Create a cluster, or copy the one of `replica_of`, and start it."""
+        """Create a cluster, or copy the one of `replica_of`, and start it at an address of this machine."""
         super().__init__("postgres", STOP_SIGNALS["fast"])
         self.binaries = postgres_binaries()
         self.port = free_port()
         self.tls = tls
         # The certificate names localhost alone, so verify-full needs that name.
-        self.host = "localhost" if tls else "127.0.0.1"
+        self.host = "localhost" if tls else address
         self.data = self.folder / "data"
         self.ca_path = self.folder / "ca.pem"
         self.passwords = dict(replica_of.passwords) if replica_of else {SUPERUSER: new_secret()}
         # Without fsync a killed server still loses nothing; only a dead machine would.
         self.settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": address,
             "port": str(self.port),
             "unix_socket_directories": "",
             "wal_level": "logical",
@@ -116,6 +117,9 @@ class Postgres(Server):
             "--no-sync",
         )
         password_path.unlink()
+        if self.host not in ("localhost", "127.0.0.1"):
+            with (self.data / "pg_hba.conf").open("a") as file:
+                file.write("host all all all scram-sha-256\n")
 
     def _copy_cluster(self, primary: "Postgres") -> None:
         self._command(
@@ -255,14 +259,15 @@ class Database:
 class Minio(Server):
     """An S3 server on a free port of 127.0.0.1."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         """Start MinIO on an empty folder with random credentials."""
         super().__init__("minio", signal.SIGTERM)
         self.program = tools_folder() / "bin" / "minio"
         if not self.program.exists():
             raise RuntimeError("MinIO isn't built: run scripts/setup.sh test")
         self.port = free_port()
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.address = address
+        self.endpoint = f"http://{address}:{self.port}"
         self.access_key = "test" + secrets.token_hex(8)
         self.secret_key = new_secret()
         self.start()
@@ -292,7 +297,7 @@ class Minio(Server):
     def start(self) -> None:
         """Start the server again on the same port and folder."""
         command = [str(self.program), "server", str(self.folder / "data"), "--quiet"]
-        command += ["--address", f"127.0.0.1:{self.port}"]
+        command += ["--address", f"{self.address}:{self.port}"]
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
