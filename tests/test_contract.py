@@ -105,6 +105,8 @@ def test_a_full_disk_under_the_result_is_no_bug(tmp_path: Path) -> None:
     command = [binary("inspect_lake"), "status", "--lake", tmp_path.as_uri()]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 75
+    assert "cannot write to stdout" in done.stderr
     assert "panicked" not in done.stderr
 
 

@@ -6,6 +6,7 @@ use crate::stream::dead_letters::{
     header_bytes, read_all,
 };
 use crate::stream::kafka;
+use invoices::task::print;
 use invoices::{Error, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -26,7 +27,7 @@ pub fn list(args: &DlqTopicArgs) -> Result<Value> {
     let mut letters = 0;
     read_all(&config, &args.dead_letter_topic, |message| {
         letters += 1;
-        println!("{}", describe(message));
+        print(&describe(message).to_string())?;
         Ok(())
     })?;
     Ok(json!({ "letters": letters }))

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use clap::parser::ValueSource;
 use clap::{Args, Parser};
 use serde_json::{Map, Value, json};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -65,6 +66,20 @@ impl Task {
 }
 
 pub use stop::{keep_on_interrupt, take_interrupt};
+
+/// Writes lines to stdout. Who has closed the pipe, as `head` does, wants no more of them, which is no error.
+///
+/// # Errors
+/// Retry when stdout cannot be written, as on a full disk.
+pub fn print(lines: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{lines}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::retry("cannot write to stdout").because(error))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// See [`Task::check_stop`]; for code that has no task at hand.
 pub fn check_stop() -> Result<()> {
@@ -181,8 +196,10 @@ fn report(name: &str, common: &CommonArgs, data_on_stdout: bool, outcome: Result
     if data_on_stdout {
         eprintln!("{line}");
     } else {
-        // Who has closed the pipe, as `head` does, wants no result; the exit code says it all the same.
-        let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("{line}\n").as_bytes());
+        if let Err(error) = print(&line) {
+            eprintln!("{error}");
+            return ExitCode::from(error.kind().exit_code());
+        }
     }
     ExitCode::from(code)
 }

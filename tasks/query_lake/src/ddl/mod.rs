@@ -12,7 +12,7 @@ use crate::lake_tables::Committed;
 use crate::layout::{Column, ColumnType, Layout, TABLES};
 use invoices::lake::Lake;
 use invoices::lake::names::Table;
-use invoices::task::Task;
+use invoices::task::{Task, print};
 use invoices::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -58,7 +58,7 @@ pub fn run(lake: &Lake, args: &DdlArgs, task: &Task) -> Result<Value> {
             Engine::Bigquery => bigquery::statements(definition, database),
         })
         .collect();
-    println!("{}", statements.join("\n"));
+    print(&statements.join("\n"))?;
     let partitions: usize = definitions.iter().map(|definition| definition.partitions.len()).sum();
     Ok(json!({ "tables": definitions.len(), "partitions": partitions }))
 }
