@@ -196,7 +196,7 @@ fn report(name: &str, common: &CommonArgs, data_on_stdout: bool, outcome: Result
     if data_on_stdout {
         eprintln!("{line}");
     } else {
-        if let Err(error) = print(&line) {
+        if let Err(error) = print(&line.to_string()) {
             eprintln!("{error}");
             return ExitCode::from(error.kind().exit_code());
         }
