@@ -116,7 +116,7 @@ mod tests {
 
     fn check_demo(demo: &Demo) -> Vec<crate::doctor::check::Check> {
         let mut checks = Checks::new("source");
-        check(&demo.database, &demo.source_args(), &mut checks);
+        check(&demo.database, &demo.source_args(), &SelectArgs::default(), &mut checks);
         checks.into_inner()
     }
 
