@@ -105,6 +105,10 @@ impl TaskArgs for Args {
         &self.common
     }
 
+    fn is_interactive(&self) -> bool {
+        self.command.is_none() && self.query.is_none()
+    }
+
     fn data_on_stdout(&self) -> bool {
         match &self.command {
             Some(Command::Ddl(_)) => true,

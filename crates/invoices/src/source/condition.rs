@@ -142,7 +142,7 @@ mod tests {
             let condition = Condition::parse(text, Language::Postgres).unwrap();
             assert_eq!(condition.sql(), format!("({text}\n)"));
         }
-        Condition::parse("deleted_at is null and status glob 'a*'", Language::Sqlite).unwrap();
+        Condition::parse("deleted_at is null and status like 'a%'", Language::Sqlite).unwrap();
     }
 
     #[test]

@@ -97,6 +97,11 @@ pub trait TaskArgs: Parser {
     fn data_on_stdout(&self) -> bool {
         false
     }
+
+    /// Whether a person is asked line by line, so that Ctrl-C is not the end: see [`keep_on_interrupt`].
+    fn is_interactive(&self) -> bool {
+        false
+    }
 }
 
 /// Runs a task from `main`: parses, logs, runs, prints the result line, returns the exit code.
@@ -117,7 +122,7 @@ pub fn run<A: TaskArgs>(name: &'static str, body: impl FnOnce(&A, &Task) -> Resu
     let data_on_stdout = args.data_on_stdout();
     logs::start(name, common.log_format);
     let outcome = refuse_secrets_in_flags(&matches).and_then(|()| {
-        stop::listen()?;
+        stop::listen(args.is_interactive())?;
         #[cfg(feature = "failpoints")]
         let _scenario = fail::FailScenario::setup();
         let task = Task { name, runtime: runtime()?, started: Instant::now() };

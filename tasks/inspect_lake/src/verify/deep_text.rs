@@ -98,8 +98,7 @@ mod tests {
 
     #[test]
     fn cents_are_dollars_with_a_point() {
-        for (text, dollars) in [("1999", "19.99"), ("-5", "-.05"), ("100", "1"), ("0", "0"), ("1.5", "1.5")]
-        {
+        for (text, dollars) in [("1999", "19.99"), ("-5", "-.05"), ("100", "1"), ("0", "0"), ("1.5", "1.5")] {
             assert_eq!(in_dollars(text, AmountUnit::Cents), dollars);
         }
         assert_eq!(in_dollars("1999", AmountUnit::Dollars), "1999");

@@ -103,7 +103,7 @@ impl<'a> Completion<'a> {
                     (*keyword).to_owned()
                 }
             };
-            found.extend(starting_with(word, WORDS.iter().map(|keyword| cased(keyword)).collect()));
+            found.extend(starting_with(word, WORDS.iter().map(cased).collect()));
         }
         found
     }

@@ -61,7 +61,7 @@ pub fn run(session: &Session, output: &Output, history: Option<&Path>) -> Result
     let config = config.max_history_size(HISTORY_LINES_MAX).map_err(unreadable)?.build();
     let mut editor: Questions = Editor::with_config(config).map_err(unreadable)?;
     editor.set_helper(Some(Completion::new(session)));
-    keep_on_interrupt();
+    keep_on_interrupt()?;
     let history = history.map(Path::to_owned).or_else(default_history);
     if let Some(path) = &history {
         // The first time there is none.
