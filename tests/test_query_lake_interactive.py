@@ -5,6 +5,7 @@ import pty
 import re
 import select
 import signal
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,6 @@ import pytest
 from support.tasks import binary
 
 PROMPT = "lake> "
-# Columns and rows of the terminal that the program is told of do not matter here.
 SECONDS = 60
 
 
