@@ -29,6 +29,7 @@ class Terminal:
             os.execve(
                 str(command[0]), [str(part) for part in command], kept | {"TERM": "xterm"} | environment
             )
+        termios.tcsetwinsize(self.fd, (24, 100))
 
     def type(self, text: str) -> None:
         """Send keys."""
