@@ -285,13 +285,24 @@ for_build() {
 for_test() {
     for_build
     test_packages
+    have mvn || apt_install maven
     look test
-    python_packages
-    packaging_packages
-    airflow_packages
+    uv --version >/dev/null
+    # What waits for the network, beside what compiles.
+    fetched_for_test &
+    local fetching=$!
+    trap "kill $fetching 2>/dev/null || true" EXIT
     minio
     compose
     kubernetes_programs charts
+    wait "$fetching"
+    trap - EXIT
+}
+
+fetched_for_test() {
+    python_packages
+    packaging_packages
+    airflow_packages
     kafka
     maven_libraries dynamodb "DynamoDB Local"
     delta_spark

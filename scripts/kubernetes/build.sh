@@ -47,6 +47,7 @@ kubernetes() {
 schemas() {
     local folder="$BIN/../schemas"
     [ ! -d "$folder" ] || return 0
+    go mod download k8s.io/kubernetes
     python3 schemas.py "$(go list -mod=mod -m -f '{{.Dir}}' k8s.io/kubernetes)/api/openapi-spec/swagger.json" "$folder.part"
     mv "$folder.part" "$folder"
 }
