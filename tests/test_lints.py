@@ -27,7 +27,7 @@ def test_lints_are_errors_of_the_build_that_runs_the_tests(tmp_path: Path, sourc
     checked = re.search(r"^checked\(\) \{.*?^\}", script, re.MULTILINE | re.DOTALL)
     assert checked
     built = subprocess.run(
-        ["bash", "-c", f'{checked[0]}\nchecked cargo test --offline --quiet --no-run'],
+        ["bash", "-c", f"{checked[0]}\nchecked cargo test --offline --quiet --no-run"],
         cwd=tmp_path,
         env=os.environ | {"CARGO_TARGET_DIR": str(tmp_path / "target")},
         stderr=subprocess.PIPE,
