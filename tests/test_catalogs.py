@@ -298,9 +298,9 @@ def test_what_only_a_person_can_change_is_said_in_one_sentence(lake: Bucket) -> 
         done = register(lake, f"thrift://127.0.0.1:{server.server_address[1]}", "finance", check=False)
         server.shutdown()
     assert (done.exit_code, done.stdout.count("\n")) == (78, 1), done.stderr
-    assert "is no Hive metastore" in done.stderr
+    assert "is not a Hive metastore" in done.stderr
     assert "RpcInfo" not in done.stderr
-    for wrong, said in (("hive", "use thrift://host:9083 or glue"), ("http://host", "is no catalog")):
+    for wrong, said in (("hive", "use thrift://host:9083 or glue"), ("http://host", "is not a catalog")):
         done = register(lake, wrong, "finance", check=False)
         assert done.exit_code == 2
         assert said in done.stderr

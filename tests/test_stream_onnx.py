@@ -213,9 +213,9 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no metadata": (lambda path: logistic(path, takes=None), "must name the features that the model takes"),
     "unknown feature": (
         lambda path: logistic(path, takes=("amont", *TAKES[1:])),
-        'it takes a feature "amont", which there is not; did you mean amount?',
+        'it takes a feature "amont", which does not exist; did you mean amount?',
     ),
-    "its own score": (lambda path: logistic(path, takes=("onnx_score",)), "which there is not"),
+    "its own score": (lambda path: logistic(path, takes=("onnx_score",)), "which does not exist"),
     "more numbers than names": (
         lambda path: logistic(path, takes=TAKES[:5]),
         "its input is of shape [any, 6]; its metadata names 5 features, so [any, 5] is expected",

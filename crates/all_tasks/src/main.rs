@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     }
     if first == "--reference" {
         let Some(folder) = words.next() else {
-            eprintln!("--reference wants the folder to write the pages to");
+            eprintln!("--reference needs the folder to write the pages to");
             return ExitCode::from(2);
         };
         return write_reference(Path::new(&folder));

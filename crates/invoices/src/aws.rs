@@ -130,11 +130,11 @@ impl Client {
                     "there are no credentials for {name}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                 ));
             }
-            Error::retry(format!("credentials for {name} can't be had")).because(error)
+            Error::retry(format!("cannot get credentials for {name}")).because(error)
         })?;
         let mut request = self
             .request(operation, body)
-            .map_err(|error| Error::bug(format!("a request to {name} can't be made")).because(error))?;
+            .map_err(|error| Error::bug(format!("cannot build a request to {name}")).because(error))?;
         AwsAuthorizer::new(&credential, self.service.id, &self.region).authorize(&mut request, None);
         let response =
             self.http.execute(request).await.map_err(|error| Error::retry(&away).because(error))?;

@@ -217,7 +217,7 @@ impl Events {
                 Err(reason) => {
                     self.metrics.events_undecodable.add(1);
                     let (partition, offset) = (message.partition(), message.offset());
-                    tracing::warn!(partition, offset, "a message of {} is left out: {reason}", self.topic);
+                    tracing::warn!(partition, offset, "a message of {} is skipped: {reason}", self.topic);
                 }
             }
         }

@@ -341,7 +341,7 @@ impl RedisCache {
                 let until = self.elapsed_ms() + PAUSE.as_millis() as u64;
                 if self.paused_until.swap(until, Ordering::Relaxed) + 10_000 < until {
                     let reason = failed.err().map_or("it can't be reached", |_| "it is too slow");
-                    tracing::warn!("Redis is left out for now: {reason}");
+                    tracing::warn!("Redis is not used for now: {reason}");
                 }
                 *self.connection.lock().await = None;
                 Err(())

@@ -135,7 +135,7 @@ mod tests {
     fn what_does_not_fit_is_refused_with_the_reason() {
         assert!(reason("Sigmoid", "amount").contains("its metadata names 1 features"));
         assert!(reason("Sigmoid", "amount, amont").contains("did you mean amount?"));
-        assert!(reason("Sigmoid", "amount, onnx_score").contains("\"onnx_score\", which there is not"));
+        assert!(reason("Sigmoid", "amount, onnx_score").contains("\"onnx_score\", which does not exist"));
         assert!(reason("Log", "amount, late").contains("-inf when all features are 0"));
         assert!(reason("Nothing", "amount, late").contains("Nothing"));
     }

@@ -217,7 +217,7 @@ impl Args {
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(format!("{text:?} is no number of seconds; use one such as 30")),
+        _ => Err(format!("{text:?} is not a number of seconds; use one such as 30")),
     }
 }
 
@@ -225,7 +225,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 fn parse_database(text: &str) -> Result<String, String> {
     let is_known = |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '_';
     if text.is_empty() || text.len() > 128 || !text.chars().all(is_known) {
-        return Err(format!("{text:?} is no database; use lower-case letters, digits and _"));
+        return Err(format!("{text:?} is not a database name; use lower-case letters, digits and _"));
     }
     Ok(text.to_owned())
 }

@@ -41,8 +41,12 @@ impl ScalarUDFImpl for Extract {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let wrong =
-            || DataFusionError::Plan(format!("{} wants a text, a pattern and maybe a group", self.name()));
+        let wrong = || {
+            DataFusionError::Plan(format!(
+                "{} takes a text, a pattern and optionally the number of a group",
+                self.name()
+            ))
+        };
         if !(2..=3).contains(&args.args.len()) {
             return Err(wrong());
         }

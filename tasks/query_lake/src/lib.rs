@@ -73,7 +73,11 @@ fn query(args: &Args, task: &Task) -> Result<Value> {
         .enumerate()
         .find(|(index, source)| sources[..*index].iter().any(|s| s.name == source.name))
     {
-        return Err(Error::usage(format!("--with number {} uses the name {} again", index + 1, source.name)));
+        return Err(Error::usage(format!(
+            "--with number {} has the name of an earlier one, {}; give it another name",
+            index + 1,
+            source.name
+        )));
     }
     let session = Session {
         lake: args.lake.as_deref().map(open_existing).transpose()?,
@@ -99,7 +103,7 @@ fn output(args: &Args) -> Result<Output> {
     let format = match (args.format.or_else(by_name), &destination) {
         (Some(Format::Parquet), Destination::Stdout) if is_terminal => {
             return Err(Error::usage(
-                "Parquet is nothing for a terminal; use --output FILE or redirect stdout",
+                "Parquet can't be shown on a terminal; use --output FILE or redirect stdout",
             ));
         }
         (Some(format), _) => format,
@@ -107,7 +111,7 @@ fn output(args: &Args) -> Result<Output> {
         (None, Destination::Stdout) => Format::Csv,
         (None, _) => {
             return Err(Error::usage(
-                "--output has a name that tells no form; add --format csv, jsonl or parquet",
+                "the name given to --output has no ending that says its format; add --format csv, jsonl or parquet",
             ));
         }
     };

@@ -250,7 +250,7 @@ pub fn failed(doing: &str, error: rusqlite::Error) -> Error {
             Error::retry(format!("{doing}: it is locked by a writer; run again"))
         }
         Some(CannotOpen | PermissionDenied | SystemIoFailure) => {
-            Error::config(format!("{doing}: it is no readable file; check the path and its permissions"))
+            Error::config(format!("{doing}: it can't be read as a file; check the path and its permissions"))
                 .because(error)
         }
         Some(DiskFull) => Error::retry(format!("{doing}: the disk is full; make room and run again")),

@@ -65,7 +65,7 @@ impl Difference {
                 self.count(number, &rest, -1);
             }
             None if self.unreadable.len() < NAMED_MAX => {
-                self.unreadable.push(format!("the source's id {id} is no whole number"));
+                self.unreadable.push(format!("the source's id {id} is not a whole number"));
             }
             None => {}
         }
@@ -250,6 +250,6 @@ mod tests {
         demo.execute("drop table invoices; create table invoices (invoice_id text, issue_date text, issuer_id integer, receiver_id integer, amount_usd text)");
         demo.execute("insert into invoices select invoice_id || 'abc', issue_date, issuer_id, receiver_id, amount_usd from other");
         let found = compared(&demo).unwrap();
-        assert!(found.starts_with("the source's id '100abc' is no whole number"), "{found}");
+        assert!(found.starts_with("the source's id '100abc' is not a whole number"), "{found}");
     }
 }

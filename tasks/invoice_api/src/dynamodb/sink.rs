@@ -400,7 +400,7 @@ impl Follower {
                 Err(reason) => {
                     counts.undecodable.add(1);
                     let (partition, offset) = (message.partition(), message.offset());
-                    tracing::error!(partition, offset, "a message of {} is left out: {reason}", self.topic);
+                    tracing::error!(partition, offset, "a message of {} is skipped: {reason}", self.topic);
                 }
             }
         }

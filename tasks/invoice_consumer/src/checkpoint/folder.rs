@@ -28,7 +28,7 @@ impl Checkpoints {
         if !["s3://", "s3a://", "file:///"].iter().any(|scheme| url.starts_with(scheme)) {
             let advice = "use s3://bucket/prefix or file:///absolute/folder";
             return Err(Error::config(format!(
-                "--checkpoints {url:?} is no place for checkpoints; {advice}"
+                "--checkpoints {url:?} is not a place for checkpoints; {advice}"
             )));
         }
         let lake = Lake::open(url)?;

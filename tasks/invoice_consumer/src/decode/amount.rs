@@ -65,7 +65,7 @@ pub fn cents(
             "is a JSON number, which may have been rounded; set decimal.handling.mode=string, or --allow-number-amounts"
                 .to_owned(),
         ),
-        (other, _) => Err(format!("is {}, no amount", other.kind())),
+        (other, _) => Err(format!("is {}, not an amount", other.kind())),
     }
 }
 
@@ -76,7 +76,7 @@ fn decimal(text: &str) -> Result<i64, String> {
 fn scaled(text: &str, scale: i64) -> Result<i64, String> {
     let bytes = base64::decode_block(text).map_err(|_| format!("{:?} is not base64", shortened(text)))?;
     if bytes.is_empty() || bytes.len() > INTEGER_BYTES_MAX || !(0..=SCALE_MAX).contains(&scale) {
-        return Err(format!("has {} bytes and scale {scale}, no amount", bytes.len()));
+        return Err(format!("has {} bytes and scale {scale}, which is not an amount", bytes.len()));
     }
     let start = if bytes[0] & 0x80 == 0 { 0_i128 } else { -1 };
     let unscaled = bytes.iter().fold(start, |value, byte| value << 8 | i128::from(*byte));

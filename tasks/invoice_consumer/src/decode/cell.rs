@@ -37,9 +37,9 @@ impl Cell<'_> {
             Cell::Integer(value) => Ok(Some(*value)),
             Cell::Text(text) => match text.parse() {
                 Ok(value) => Ok(Some(value)),
-                Err(_) => Err(format!("is the text {:?}, no 64-bit integer", shortened(text))),
+                Err(_) => Err(format!("is the text {:?}, not a 64-bit integer", shortened(text))),
             },
-            other => Err(format!("is {}, no 64-bit integer", other.kind())),
+            other => Err(format!("is {}, not a 64-bit integer", other.kind())),
         }
     }
 

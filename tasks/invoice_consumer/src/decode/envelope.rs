@@ -95,7 +95,7 @@ impl Source<'_> {
 
     /// The position, as a number, as text, or as Postgres writes it (`16/B374D848`).
     fn lsn(&self) -> Result<Option<u64>, String> {
-        let refused = |what: &str| Err(format!("lsn {what} is no position in a log"));
+        let refused = |what: &str| Err(format!("lsn {what} is not a position in a log"));
         match &self.lsn {
             None | Some(Cell::Null) => Ok(None),
             Some(Cell::Integer(lsn)) => match u64::try_from(*lsn) {

@@ -204,9 +204,9 @@ fn retyped_columns_are_read_when_exact_and_refused_with_a_sentence_otherwise() {
     text_ids["issue_date"] = json!("2026-01-31T09:15:00Z");
     assert_eq!(change(&text_ids).after, Some(expected_row()));
     for (column, value, part) in [
-        ("invoice_id", json!("b3f1"), "no 64-bit integer"),
+        ("invoice_id", json!("b3f1"), "not a 64-bit integer"),
         ("invoice_id", json!(null), "invoice_id is null"),
-        ("invoice_id", json!(1.5), "no 64-bit integer"),
+        ("invoice_id", json!(1.5), "not a 64-bit integer"),
         ("issuer_id", json!([1]), "an array"),
         ("issue_date", json!(true), "no time"),
         ("amount_usd", json!(999.9), "JSON number"),

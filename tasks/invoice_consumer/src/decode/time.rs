@@ -29,7 +29,7 @@ impl DateUnit {
             "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Ok(Self::Ms),
             "io.debezium.time.MicroTimestamp" => Ok(Self::Us),
             "io.debezium.time.NanoTimestamp" => Ok(Self::Ns),
-            other => Err(format!("is a number of the type {:?}, which is no date", shortened(other))),
+            other => Err(format!("is a number of the type {:?}, which is not a date", shortened(other))),
         }
     }
 

@@ -75,7 +75,7 @@ fn features_taken(proto: &ModelProto) -> Result<Vec<usize>, String> {
     let taken = |name: &str| {
         position(name)
             .filter(|&index| index < EXACT_COUNT)
-            .ok_or_else(|| format!("it takes a feature {name:?}, which there is not{}", nearest(name)))
+            .ok_or_else(|| format!("it takes a feature {name:?}, which does not exist{}", nearest(name)))
     };
     names.split(',').map(|name| taken(name.trim())).collect()
 }

@@ -57,7 +57,7 @@ fn judge(stored: Option<&str>, next: i64, log: &Log<'_>, accepted: Accepted) -> 
                 )
             }
             _ => format!(
-                "ends at offset {}, before {next}, up to which it was read: it is another log",
+                "ends at offset {}, before {next}, up to which it was read, so it is another log",
                 log.high
             ),
         };

@@ -64,7 +64,7 @@ impl Glue {
                 let (partition, said) =
                     (&failure["PartitionValues"], &failure["ErrorDetail"]["ErrorMessage"]);
                 return Err(Error::retry(format!(
-                    "AWS Glue has not done {operation} for {partition}: {code} {said}; register again"
+                    "AWS Glue did not complete {operation} for {partition}: {code} {said}; register again"
                 )));
             }
         }

@@ -74,7 +74,7 @@ impl Hive {
             }
             Ok(Err(error)) => {
                 let sentence = format!(
-                    "what answers at {place} is no Hive metastore that speaks plain Thrift; check --catalog"
+                    "what answers at {place} is not a Hive metastore that speaks plain Thrift; check --catalog"
                 );
                 Err(Error::config(sentence).because(said(&error)))
             }

@@ -36,7 +36,7 @@ impl Target {
         if text == "glue" {
             return Ok(Target::Glue);
         }
-        let wrong = || format!("{text:?} is no catalog; use thrift://host:{METASTORE_PORT} or glue");
+        let wrong = || format!("{text:?} is not a catalog; use thrift://host:{METASTORE_PORT} or glue");
         let url = url::Url::parse(text).map_err(|_| wrong())?;
         let is_bare = url.username().is_empty() && url.path().trim_matches('/').is_empty();
         match url.host_str().filter(|host| !host.is_empty()) {

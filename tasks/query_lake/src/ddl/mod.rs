@@ -107,7 +107,7 @@ pub fn definition(lake: &Lake, committed: &Committed) -> Result<Definition> {
     let is_same = |layout: &&Layout| layout.partition_columns == first.partition_columns;
     if filled.len() > 1 && !filled.iter().all(is_same) {
         return Err(Error::refused(format!(
-            "{table} is cut in {} ways, and other engines know one: publish all its months with the same --partition-by",
+            "the months of {table} are partitioned in {} different ways, and other engines expect one; publish all of them with the same --partition-by",
             filled.len()
         )));
     }

@@ -32,7 +32,7 @@ impl Destination {
         let path = text.strip_prefix("file://").unwrap_or(text);
         if path.contains("://") || path.is_empty() || path.ends_with('/') {
             return Err(Error::usage(format!(
-                "--output {text} is no place for an answer; use s3://bucket/object, file:///path or a path"
+                "--output {text} is not a place that results can be written to; use s3://bucket/object, file:///path or a path"
             )));
         }
         Ok(Self::File(PathBuf::from(path)))

@@ -37,7 +37,7 @@ pub fn read(files: &[(String, bytes::Bytes)]) -> Result<Columns> {
     let mut all = Type::Struct(Vec::new());
     for row in &rows {
         if !matches!(row.value, Json::Object(_)) {
-            return Err(Error::refused(format!("{} is no object, and a row must be one", row.place)));
+            return Err(Error::refused(format!("{} is not an object, as every row must be", row.place)));
         }
         unify(&mut all, &row.value, &mut String::new()).map_err(|conflict| {
             let Conflict { field, found, others } = conflict;
@@ -332,7 +332,7 @@ mod tests {
             error("{\"a\": 1}\n{\"a\": 1, \"a\": 2}"),
             "x.jsonl line 2 is not JSON: a field stands there twice, at column 10"
         );
-        assert_eq!(error("[1]"), "x.jsonl item 1 is no object, and a row must be one");
+        assert_eq!(error("[1]"), "x.jsonl item 1 is not an object, as every row must be");
         assert_eq!(error("[{},\n{]"), "x.jsonl line 2 is not JSON: a field's name is missing, at column 2");
     }
 }

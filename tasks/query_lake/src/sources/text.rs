@@ -34,7 +34,8 @@ pub fn mails(files: &Files) -> Result<Columns> {
     let mut columns: [Vec<Option<String>>; 5] = Default::default();
     let mut sent = Vec::new();
     for (name, bytes) in files {
-        let broken = || Error::refused(format!("{name} is not an e-mail: it has no From, Subject or Date"));
+        let broken =
+            || Error::refused(format!("{name} is not an e-mail, for it has no From, Subject or Date"));
         let mail = parse_mail(bytes).map_err(|_| broken())?;
         let header = |name: &str| mail.headers.get_first_value(name);
         let date = header("Date");
