@@ -148,7 +148,7 @@ mod tests {
         for name in ["io.debezium.time.MicroTime", "io.debezium.time.Year", "io.debezium.time.ZonedTimestamp"]
         {
             let why = timestamp_us(&Cell::Integer(TIME_US), Some(name), DateUnit::Us).unwrap_err();
-            assert!(why.contains("no date"), "{why}");
+            assert!(why.contains("not a date"), "{why}");
         }
     }
 
