@@ -9,6 +9,7 @@ use crate::freshener::Freshener;
 use crate::metrics::Metrics;
 use crate::version::Change;
 use invoices::position;
+use invoices::source::ColumnNames;
 use invoices::task::check_stop;
 use invoices::{Error, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -31,7 +32,7 @@ pub struct Events {
     pub brokers: String,
     pub topic: String,
     pub options: Vec<String>,
-    pub id_column: String,
+    pub columns: ColumnNames,
     pub freshener: Arc<Freshener>,
     pub metrics: Arc<Metrics>,
     /// Of the source, where the store's positions carry it (DynamoDB); 0 otherwise.
@@ -200,7 +201,7 @@ impl Events {
             patience = Duration::ZERO;
             holes.pass(positions, &message);
             self.metrics.events.add(1);
-            match envelope::decode(message.payload(), &self.id_column) {
+            match envelope::decode(message.payload(), &self.columns) {
                 Ok(Said::Emptied(change)) => {
                     tracing::warn!("the source's table was truncated; the caches begin empty");
                     self.freshener.forget_all(Some(self.stored(change)));

@@ -141,7 +141,7 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
                 brokers: brokers.clone(),
                 topic: args.topic.clone(),
                 options: args.kafka_options.clone(),
-                id_column: args.columns().invoice_id_column.clone(),
+                columns: args.columns().clone(),
                 freshener: freshener.clone(),
                 metrics: metrics.clone(),
                 epoch: epoch.clone(),

@@ -1,6 +1,6 @@
 //! Flags and help of `invoice_consumer`.
 
-use crate::decode::{DateUnit, DecimalMode};
+use change_events::{DateUnit, DecimalMode};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use invoices::source::ColumnNames;
 use invoices::task::{CommonArgs, TaskArgs};

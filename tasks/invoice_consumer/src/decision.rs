@@ -1,6 +1,7 @@
 //! What the engine decides of one change, and the form in which it is printed.
 
 use crate::model::{Features, Version};
+use change_events::Op;
 use chrono::{DateTime, SecondsFormat};
 use invoices::Invoice;
 use serde::{Deserialize, Serialize};
@@ -36,40 +37,6 @@ impl Status {
     /// Whether somebody has to look at the invoice.
     pub fn is_flagged(self) -> bool {
         matches!(self, Self::Review | Self::Block)
-    }
-}
-
-/// The kind of change that led to a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
-    Create,
-    Update,
-    Delete,
-    /// Read by a snapshot: warms the state and notifies nobody.
-    Read,
-    /// The table was emptied: each of its invoices is withdrawn.
-    Truncate,
-}
-
-impl Op {
-    pub fn letter(self) -> &'static str {
-        match self {
-            Self::Create => "c",
-            Self::Update => "u",
-            Self::Delete => "d",
-            Self::Read => "r",
-            Self::Truncate => "t",
-        }
-    }
-
-    pub fn parse(letter: &str) -> Option<Self> {
-        let all = [Self::Create, Self::Update, Self::Delete, Self::Read, Self::Truncate];
-        all.into_iter().find(|op| op.letter() == letter)
-    }
-
-    /// Whether the invoice is gone.
-    pub fn withdraws(self) -> bool {
-        matches!(self, Self::Delete | Self::Truncate)
     }
 }
 

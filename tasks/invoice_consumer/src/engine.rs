@@ -1,9 +1,9 @@
 //! From a change to a decision. Pure: state, rules and what was known of the invoice decide, no clock.
 
-use crate::change::{Change, Row};
-use crate::decision::{Decision, Known, Op, Status};
+use crate::decision::{Decision, Known, Status};
 use crate::model::{Feature, Features, State, features::FEATURE_COUNT, filed_us};
 use crate::rules::RuleSet;
+use change_events::{Change, Op, Row};
 use invoices::Invoice;
 
 /// What a change led to.
@@ -181,8 +181,8 @@ fn is_same(invoice: &Invoice, known: &Known) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Row;
     use crate::rules::DEFAULT_RULES;
+    use change_events::Row;
 
     fn change(op: Op, id: i64, amount: i64, receiver: i64) -> Change {
         let row = Row {

@@ -2,9 +2,7 @@
 //! the same lines.
 
 use crate::args::Args;
-use crate::change::{Change, Event, Truncation};
 use crate::decision::Decision;
-use crate::decode::Decoder;
 use crate::engine::{
     Engine, Outcome, UNPLACED, UNPLACED_TRUNCATION, behind_snapshot, is_repetition, renamed,
 };
@@ -14,6 +12,7 @@ use crate::model::Version;
 use crate::onnx::Model;
 use crate::rule_files::RuleFiles;
 use crate::rules::Verdict;
+use change_events::{Change, Decoder, Event, Truncation};
 use invoices::position;
 use invoices::task::Task;
 use invoices::{Error, Result};

@@ -1,7 +1,7 @@
 //! `invoice_consumer`: change events in, one risk decision for every new invoice out.
 //!
 //! # Layout
-//! * [`decode`]: Debezium's messages in every form, to a [`change`]; pure.
+//! * [`change_events`]: Debezium's messages in every form, a crate of its own; pure.
 //! * [`model`]: the state of a partition and the features computed from it; pure.
 //! * [`rules`]: conditions in CEL over the features, scores, reasons; pure.
 //! * [`onnx`]: a model from a file that adds one feature.
@@ -20,10 +20,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod args;
-pub mod change;
 pub mod checkpoint;
 pub mod decision;
-pub mod decode;
 pub mod dlq;
 pub mod engine;
 pub mod explain;
@@ -96,8 +94,8 @@ fn list_features() -> Value {
     json!({ "model": EXACT_MODEL, "features": EXACT_COUNT })
 }
 
-fn decode_options(args: &DecodingArgs) -> decode::Options {
-    decode::Options {
+fn decode_options(args: &DecodingArgs) -> change_events::Options {
+    change_events::Options {
         columns: args.columns.clone(),
         allow_number_amounts: args.allow_number_amounts,
         decimal_mode: args.decimal_mode,

@@ -1,13 +1,13 @@
 //! `replay`: every stored event is decided again by a fresh engine and must come out bit for bit. Scores
 //! of an ONNX model are made again where it is the model given here, and taken as stored where it is not.
 
-use crate::change::{Change, Row};
 use crate::decision::{Known, Status};
 use crate::engine::{Engine, Outcome};
 use crate::model::{Feature, Features};
 use crate::onnx::Model;
 use crate::rules::RuleSet;
 use crate::store::{Store, StoredDecision, stored_decisions};
+use change_events::{Change, Row};
 use invoices::source::postgres::failed;
 use invoices::{Error, Invoice, Result};
 use serde_json::{Value, json};

@@ -19,6 +19,7 @@ use crate::metrics::Counter;
 use crate::store::Reader;
 use crate::store::postgres::Connection;
 use crate::version::{Change, decision_rank};
+use invoices::source::ColumnNames;
 use invoices::task::{Task, check_stop};
 use invoices::{Error, Kind, Result};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -130,7 +131,7 @@ async fn follow_events(args: &SinkArgs, both: &Both, counts: &Arc<Counts>) -> Re
     let mut follower = Follower {
         consumer: consumer.clone(),
         topic: args.topic.clone(),
-        id_column: args.both.source.columns.invoice_id_column.clone(),
+        columns: args.both.source.columns.clone(),
         positions: HashMap::new(),
     };
     let mut reader = Reader::Postgres(Box::new(both.connection()));
@@ -356,7 +357,7 @@ struct Arrived {
 struct Follower {
     consumer: Arc<BaseConsumer>,
     topic: String,
-    id_column: String,
+    columns: ColumnNames,
     /// Offsets that are expected next, by partition.
     positions: HashMap<i32, i64>,
 }
@@ -384,7 +385,7 @@ impl Follower {
             patience = Duration::ZERO;
             counts.events.add(1);
             holes.pass(&mut self.positions, &message);
-            match envelope::decode(message.payload(), &self.id_column) {
+            match envelope::decode(message.payload(), &self.columns) {
                 Ok(Said::Emptied(change)) => {
                     arrived.emptied = Some(change);
                     break;

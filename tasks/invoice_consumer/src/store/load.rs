@@ -2,10 +2,11 @@
 
 use super::{Epochs, Store};
 use crate::checkpoint::{Checkpoint, Checkpoints, FORMAT, Head, LastDecision};
-use crate::decision::{Fired, Known, Op, Status};
+use crate::decision::{Fired, Known, Status};
 use crate::engine::Engine;
 use crate::model::features::{EXACT_MODEL, FEATURE_COUNT};
 use crate::model::{Features, Version};
+use change_events::Op;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use invoices::source::postgres::failed;
 use invoices::{Error, Invoice, Result, failpoint, position};

@@ -3,13 +3,13 @@
 use super::Service;
 use super::assignment::Partition;
 use super::dead_letters::{PUT_BACK_HEADER, header};
-use crate::change::{Change, Event, Truncation};
 use crate::engine::{Outcome, UNPLACED, UNPLACED_TRUNCATION, behind_snapshot, is_repetition, renamed};
 use crate::memory::Memory;
 use crate::metrics::now_us;
 use crate::model::Features;
 use crate::rules::{RuleSet, Verdict};
 use crate::store::{Batch, DeadLetter, Emptied, Receipt, is_unplaced, known_as_of, known_of};
+use change_events::{Change, Event, Truncation};
 use invoices::position;
 use invoices::{Error, Result, failpoint};
 use rdkafka::consumer::Consumer;

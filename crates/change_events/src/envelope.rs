@@ -37,7 +37,10 @@ pub struct Message<'a> {
     pub op: Option<Cow<'a, str>>,
     pub before: Option<RawRow<'a>>,
     pub after: Option<RawRow<'a>>,
-    pub lsn: Option<u64>,
+    /// Place in the source's log, or why what the message has is none.
+    pub lsn: Result<Option<u64>, String>,
+    /// The transaction, as 32 bits at least.
+    pub transaction: Option<u64>,
     pub committed_us: Option<i64>,
     pub is_incremental: bool,
 }
@@ -78,6 +81,7 @@ struct Object<'a> {
 struct Source<'a> {
     op: Option<Cell<'a>>,
     lsn: Option<Cell<'a>>,
+    tx_id: Option<Cell<'a>>,
     ts_ms: Option<Cell<'a>>,
     ts_us: Option<Cell<'a>>,
     snapshot: Option<Cell<'a>>,
@@ -88,8 +92,11 @@ impl Source<'_> {
         matches!(&self.snapshot, Some(Cell::Text(text)) if text == "incremental")
     }
 
+    fn transaction(&self) -> Option<u64> {
+        number(&self.tx_id).and_then(|id| u64::try_from(id).ok())
+    }
+
     fn committed_us(&self) -> Option<i64> {
-        let number = |cell: &Option<Cell<'_>>| cell.as_ref().and_then(|cell| cell.integer().ok().flatten());
         number(&self.ts_us).or_else(|| number(&self.ts_ms).and_then(|ms| ms.checked_mul(1000)))
     }
 
@@ -109,6 +116,10 @@ impl Source<'_> {
             Some(other) => refused(other.kind()),
         }
     }
+}
+
+fn number(cell: &Option<Cell<'_>>) -> Option<i64> {
+    cell.as_ref().and_then(|cell| cell.integer().ok().flatten())
 }
 
 fn parse_lsn(text: &str) -> Option<u64> {
@@ -132,7 +143,7 @@ impl<'a> Object<'a> {
             None => {}
         }
         if self.row.invoice_id.is_some() {
-            return Ok(Some(self.into_bare_row()?));
+            return Ok(Some(self.into_bare_row()));
         }
         let source = self.source.unwrap_or_default();
         Ok(Some(Message {
@@ -143,22 +154,24 @@ impl<'a> Object<'a> {
             },
             before: row_of(self.before, "before")?,
             after: row_of(self.after, "after")?,
-            lsn: source.lsn()?,
+            lsn: source.lsn(),
+            transaction: source.transaction(),
             committed_us: source.committed_us(),
             is_incremental: source.is_incremental(),
         }))
     }
 
     /// A row without an envelope is a new row, or what its added fields say.
-    fn into_bare_row(self) -> Result<Message<'a>, String> {
-        let (lsn, committed_us) = (self.added.lsn()?, self.added.committed_us());
+    fn into_bare_row(self) -> Message<'a> {
+        let (lsn, transaction) = (self.added.lsn(), self.added.transaction());
+        let committed_us = self.added.committed_us();
         let op = match self.added.op {
             Some(Cell::Text(op)) => op,
             _ if self.deleted => Cow::Borrowed("d"),
             _ => Cow::Borrowed("c"),
         };
         let (before, after) = if op == "d" { (Some(self.row), None) } else { (None, Some(self.row)) };
-        Ok(Message { op: Some(op), before, after, lsn, committed_us, is_incremental: false })
+        Message { op: Some(op), before, after, lsn, transaction, committed_us, is_incremental: false }
     }
 }
 
@@ -249,6 +262,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
                 "op" => object.op = Some(fields.next_value()?),
                 "source" => object.source = fields.next_value_seed(SourceSeed)?,
                 "__op" => object.added.op = Some(fields.next_value()?),
+                "__source_txId" => object.added.tx_id = Some(fields.next_value()?),
                 "__lsn" | "__source_lsn" => object.added.lsn = Some(fields.next_value()?),
                 "__source_ts_ms" | "__ts_ms" => object.added.ts_ms = Some(fields.next_value()?),
                 "__deleted" => {
@@ -288,6 +302,7 @@ impl<'de> Visitor<'de> for SourceSeed {
         let mut source = Source::default();
         while let Some(name) = fields.next_key::<Cow<'de, str>>()? {
             match name.as_ref() {
+                "txId" => source.tx_id = Some(fields.next_value()?),
                 "lsn" => source.lsn = Some(fields.next_value()?),
                 "ts_ms" => source.ts_ms = Some(fields.next_value()?),
                 "ts_us" => source.ts_us = Some(fields.next_value()?),

@@ -1,7 +1,40 @@
 //! A change of one invoice, as decoded from the log.
 
-use crate::decision::Op;
 use invoices::Invoice;
+
+/// The kind of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    Create,
+    Update,
+    Delete,
+    /// Read by a snapshot: warms the state and notifies nobody.
+    Read,
+    /// The table was emptied: each of its invoices is withdrawn.
+    Truncate,
+}
+
+impl Op {
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::Create => "c",
+            Self::Update => "u",
+            Self::Delete => "d",
+            Self::Read => "r",
+            Self::Truncate => "t",
+        }
+    }
+
+    pub fn parse(letter: &str) -> Option<Self> {
+        let all = [Self::Create, Self::Update, Self::Delete, Self::Read, Self::Truncate];
+        all.into_iter().find(|op| op.letter() == letter)
+    }
+
+    /// Whether the invoice is gone.
+    pub fn withdraws(self) -> bool {
+        matches!(self, Self::Delete | Self::Truncate)
+    }
+}
 
 /// What a message says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,21 +1,29 @@
-//! Decoding of Debezium's messages, in every form that its converters and modes give them. Pure.
+//! Debezium's messages, in every form that its converters and modes give them: the one place that reads change
+//! events. Pure: no Kafka, no clock. [`Decoder`] gives the whole change, [`Keys`] the invoices it is about.
 //!
 //! A message is an envelope (`op`, `before`, `after`, `source`) or a bare row, with or without its
 //! schema around it. What can't be decoded is described in one sentence, for the dead-letter topic.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod amount;
 mod cell;
+mod change;
 mod envelope;
+mod keys;
 mod schema;
 mod time;
 
-use crate::change::{Change, Event, Nothing, Row, Truncation};
-use crate::decision::Op;
 use cell::{Cell, shortened};
 use envelope::{Message, RawRow};
 use invoices::money::MoneyType;
 use invoices::source::ColumnNames;
 use schema::{SchemaMemo, Schemas};
+
+pub use amount::DecimalMode;
+pub use change::{Change, Event, Nothing, Op, Row, Truncation};
+pub use keys::{Keys, Touched};
+pub use time::DateUnit;
 
 /// Amounts are cents of at most 15 digits, so that sums and squares of millions of them are exact.
 pub const CENTS: MoneyType = MoneyType { precision: 15, scale: 2 };
@@ -36,9 +44,6 @@ pub struct Options {
     /// Unit of date numbers in messages without a schema.
     pub date_unit: DateUnit,
 }
-
-pub use amount::DecimalMode;
-pub use time::DateUnit;
 
 /// Decodes messages; remembers the last schema, which hardly ever changes.
 #[derive(Debug)]
@@ -70,15 +75,15 @@ impl Decoder {
         let (payload, schemas) = self.memo.split(text, &self.options.columns);
         let message = envelope::parse(payload, &self.options.columns)?;
         match message {
-            Some(message) => self.event(&message, schemas.as_deref()),
+            Some(message) => self.event(message, schemas.as_deref()),
             None => Ok(Event::Nothing(Nothing::Tombstone)),
         }
     }
 
-    fn event(&self, message: &Message<'_>, schemas: Option<&Schemas>) -> Result<Event, String> {
+    fn event(&self, message: Message<'_>, schemas: Option<&Schemas>) -> Result<Event, String> {
         let op = match message.op.as_deref() {
             Some("t") => {
-                let (lsn, committed_us) = (message.lsn, message.committed_us);
+                let (lsn, committed_us) = (message.lsn?, message.committed_us);
                 return Ok(Event::Truncation(Truncation { lsn, committed_us }));
             }
             Some("m") => return Ok(Event::Nothing(Nothing::Message)),
@@ -93,7 +98,7 @@ impl Decoder {
             return Err(format!("op {:?} has no row in {side:?}", op.letter()));
         };
         let invoice_id = self.id(row)?;
-        let renamed_from = self.renamed_from(op, invoice_id, message)?;
+        let renamed_from = self.renamed_from(op, invoice_id, &message)?;
         let before = message.before.as_ref();
         // Old rows may hold the key alone; nothing depends on the rest of them.
         let before = before.map(|row| self.row(row, schemas).unwrap_or_default());
@@ -107,7 +112,7 @@ impl Decoder {
             renamed_from,
             after,
             before,
-            lsn: message.lsn,
+            lsn: message.lsn?,
             committed_us: message.committed_us,
             is_incremental: message.is_incremental,
         }))

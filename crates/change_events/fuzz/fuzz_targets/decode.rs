@@ -2,8 +2,7 @@
 
 #![no_main]
 
-use invoice_consumer::change::{Event, Row};
-use invoice_consumer::decode::{DateUnit, DecimalMode, Decoder, Options};
+use change_events::{DateUnit, DecimalMode, Decoder, Event, Options, Row};
 use invoices::source::ColumnNames;
 
 #[path = "../promises.rs"]

@@ -2,21 +2,25 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-#[path = "../../fuzz/promises.rs"]
+#[path = "../fuzz/promises.rs"]
 mod promises;
 
 /// 2026-01-31 09:15:00 UTC
 const DATE_US: i64 = 1_769_850_900_000_000;
 
-pub(crate) fn decoder() -> Decoder {
+pub(crate) fn columns() -> ColumnNames {
+    ColumnNames {
+        invoice_id_column: "invoice_id".into(),
+        issue_date_column: "issue_date".into(),
+        issuer_column: "issuer_id".into(),
+        receiver_column: "receiver_id".into(),
+        amount_column: "amount_usd".into(),
+    }
+}
+
+fn decoder() -> Decoder {
     Decoder::new(Options {
-        columns: ColumnNames {
-            invoice_id_column: "invoice_id".into(),
-            issue_date_column: "issue_date".into(),
-            issuer_column: "issuer_id".into(),
-            receiver_column: "receiver_id".into(),
-            amount_column: "amount_usd".into(),
-        },
+        columns: columns(),
         allow_number_amounts: false,
         decimal_mode: DecimalMode::String,
         date_unit: DateUnit::Us,
