@@ -2,8 +2,8 @@
 
 use change_events::{DateUnit, DecimalMode};
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use invoices::source::ColumnNames;
-use invoices::task::{CommonArgs, TaskArgs};
+use invoices::source::{ColumnNames, SourceArgs};
+use invoices::task::{CommonArgs, TaskArgs, WindowArgs};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ Examples:
     invoice_consumer --from events.jsonl --onnx-model model.onnx --rules rules.toml
   Is every stored decision what the model says today?
     invoice_consumer replay --decisions postgres://risk@db:5432/risk
+  Is every invoice of the source decided as it is now, and do the figures add up?
+    invoice_consumer verify --source postgres://invoice_reader@db:5432/shop --as-of 2026-01-31 \\
+                            --decisions postgres://risk@db:5432/risk
 
 Decisions go to stdout as JSON lines with --from; the last line is always the result of the run.
 
@@ -202,6 +205,8 @@ pub struct ServiceArgs {
 pub enum Command {
     /// Decide every stored event again and compare
     Replay(ReplayArgs),
+    /// Compare the source, the decisions on its invoices and the figures made of them, month by month
+    Verify(VerifyArgs),
     /// Look at the dead letters, or put them back
     Dlq(DlqArgs),
     /// List the features with their formulas
@@ -231,6 +236,23 @@ pub struct ReplayArgs {
 
     #[command(flatten)]
     pub model: ModelArgs,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+
+    /// Database of the decisions
+    #[arg(long, env = "DECISIONS_URL", hide_env_values = true, value_name = "URL")]
+    pub decisions: String,
+
+    #[command(flatten)]
+    pub window: WindowArgs,
+
+    /// What differs is looked at again for this many seconds: a change is in the source before it is decided
+    #[arg(long, env = "VERIFY_WAIT", default_value_t = 30, value_name = "SECONDS")]
+    pub wait: u64,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

@@ -10,7 +10,7 @@
 //! * [`stream`]: the engine over Kafka; [`store`] writes effects and offsets in one transaction and
 //!   rebuilds the state, [`notify`] delivers the outbox, [`slot`] watches the source.
 //! * [`checkpoint`]: a partition's state as a file, so that a start reads the decisions after it alone.
-//! * [`replay`], [`dlq`]: stored decisions made again, dead letters put back.
+//! * [`replay`], [`verify`], [`dlq`]: stored decisions made again, compared with the source; dead letters put back.
 //! * [`metrics`], [`http`]: what the service says of itself.
 //!
 //! Architecture invariant: the pure modules know no Kafka, no Postgres, no clock and no float. What they
@@ -38,6 +38,7 @@ pub mod rules;
 pub mod slot;
 pub mod store;
 pub mod stream;
+pub mod verify;
 
 pub use args::Args;
 
@@ -72,6 +73,7 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
             &Store::new(&replay.decisions, "")?,
             &onnx::Model::open(replay.model.onnx_model.as_deref())?,
         ),
+        Some(Command::Verify(verify)) => verify::run(verify),
         Some(Command::Dlq(dlq)) => match &dlq.action {
             DlqAction::List(topic) => dlq::list(topic),
             DlqAction::Replay(topic) => dlq::replay(topic),
