@@ -29,10 +29,11 @@ def topic(kafka: Kafka, database: Database) -> str:
         select (row->>'invoice_id')::int8, timestamp 'epoch' + (row->>'issue_date')::int8 * interval '1 us',
                (row->>'issuer_id')::int8, (row->>'receiver_id')::int8, (row->>'amount_usd')::numeric
         from unnest(%s::jsonb[]) as rows(row)""",
-        ([json.dumps(row) for row in rows],),
+        [json.dumps(row) for row in rows],
     )
     name = kafka.create_topic(f"{database.name}.invoices")
-    kafka.produce(name, [(0, None, envelope("c", None, row, 100 + n, START_US)) for n, row in enumerate(rows)])
+    created = (envelope("c", None, row, 100 + n, START_US) for n, row in enumerate(rows))
+    kafka.produce(name, [(0, None, event) for event in created])
     return name
 
 
@@ -107,4 +108,5 @@ def test_a_withdrawn_invoice_is_no_decision_that_stands(kafka: Kafka, database: 
 def test_a_source_without_a_log_is_refused(database: Database, tmp_path) -> None:
     flags = ("--source", f"sqlite:{tmp_path}/x.db", "--decisions", database.url(), "--as-of", "2026-03-31")
     told = run("invoice_consumer", "verify", *flags, env=database.env(), check=False)
-    assert told.exit_code == 78 and "from Postgres alone" in told.stderr
+    assert told.exit_code == 78
+    assert "from Postgres alone" in told.stderr
