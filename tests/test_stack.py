@@ -44,6 +44,14 @@ def test_debezium_streams_the_invoices_as_its_own_role(stack: Stack) -> None:
     messages = consumer.consume(1, 60)
     consumer.close()
     assert [(message.topic(), message.error()) for message in messages] == [(topic, None)]
+    decided = "select count(*) from risk.current_decisions"
+    wait_until(lambda: stack.sql(decided) == stack.sql("select count(*) from invoices"), 120, "all decisions")
+    stack.compose("stop", "invoice-consumer")
+    mount = f"{stack.name}_checkpoints:/checkpoints"
+    kept = docker(
+        "run", "--rm", "--volume", mount, "debian:bookworm-slim", "find", "/checkpoints", "-type", "f"
+    )
+    assert topic in kept, "a consumer that ends well leaves a checkpoint"
     # Nothing streams in the tests that follow, and two idle JVMs would slow them down.
     stack.compose("rm", "--stop", "--force", "kafka", "connect")
     inactive = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active"
