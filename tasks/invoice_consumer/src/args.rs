@@ -2,6 +2,7 @@
 
 use change_events::{DateUnit, DecimalMode};
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use invoices::Month;
 use invoices::source::{ColumnNames, SourceArgs};
 use invoices::task::{CommonArgs, TaskArgs, WindowArgs};
 use std::net::SocketAddr;
@@ -25,6 +26,9 @@ Examples:
     invoice_consumer --from events.jsonl --onnx-model model.onnx --rules rules.toml
   Is every stored decision what the model says today?
     invoice_consumer replay --decisions postgres://risk@db:5432/risk
+  What would candidate rules have decided last year, and how do they compare with what came out?
+    invoice_consumer backtest --rules candidate.toml --decisions postgres://risk@db:5432/risk \\
+                              --from 2025-01 --to 2025-12 --labels labels.csv --changes changes.csv
   Is every invoice of the source decided as it is now, and do the figures add up?
     invoice_consumer verify --source postgres://invoice_reader@db:5432/shop --as-of 2026-01-31 \\
                             --decisions postgres://risk@db:5432/risk
@@ -205,6 +209,9 @@ pub struct ServiceArgs {
 pub enum Command {
     /// Decide every stored event again and compare
     Replay(ReplayArgs),
+    /// Say what candidate rules would have decided of the invoices that are decided: what changes, by rule, by month,
+    /// and against labels
+    Backtest(BacktestArgs),
     /// Compare the source, the decisions on its invoices and the figures made of them, month by month
     Verify(VerifyArgs),
     /// Look at the dead letters, or put them back
@@ -236,6 +243,41 @@ pub struct ReplayArgs {
 
     #[command(flatten)]
     pub model: ModelArgs,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct BacktestArgs {
+    /// Candidate rules
+    #[arg(long, env = "BACKTEST_RULES", value_name = "FILE")]
+    pub rules: PathBuf,
+
+    /// Database of the decisions
+    #[arg(long, env = "DECISIONS_URL", hide_env_values = true, value_name = "URL")]
+    pub decisions: String,
+
+    /// First month of the invoices' dates; all by default
+    #[arg(long, env = "BACKTEST_FROM", value_name = "YYYY-MM", value_parser = parse_month)]
+    pub from: Option<Month>,
+
+    /// Last month of the invoices' dates, that month included; all by default
+    #[arg(long, env = "BACKTEST_TO", value_name = "YYYY-MM", value_parser = parse_month)]
+    pub to: Option<Month>,
+
+    /// What came of invoices: CSV with the columns invoice_id and fraud (true or false); without fraud all in it are
+    #[arg(long, env = "LABELS", value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// Write the invoices whose status changes here, as CSV
+    #[arg(long, env = "CHANGES", value_name = "FILE")]
+    pub changes: Option<PathBuf>,
+
+    /// Connections that read in parallel, all in one snapshot
+    #[arg(long, env = "CONNECTIONS", default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub connections: u8,
+}
+
+fn parse_month(text: &str) -> Result<Month, String> {
+    format!("{text}-01").parse().map_err(|_| "use YYYY-MM, as in 2026-01".to_owned())
 }
 
 #[derive(Debug, Clone, ClapArgs)]

@@ -10,6 +10,7 @@
 //! * [`stream`]: the engine over Kafka; [`store`] writes effects and offsets in one transaction and
 //!   rebuilds the state, [`notify`] delivers the outbox, [`slot`] watches the source.
 //! * [`checkpoint`]: a partition's state as a file, so that a start reads the decisions after it alone.
+//! * [`backtest`]: candidate rules over the stored features.
 //! * [`replay`], [`verify`], [`dlq`]: stored decisions made again, compared with the source; dead letters put back.
 //! * [`metrics`], [`http`]: what the service says of itself.
 //!
@@ -20,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod args;
+pub mod backtest;
 pub mod checkpoint;
 pub mod decision;
 pub mod dlq;
@@ -73,6 +75,7 @@ pub fn run(args: &Args, task: &Task) -> Result<Value> {
             &Store::new(&replay.decisions, "")?,
             &onnx::Model::open(replay.model.onnx_model.as_deref())?,
         ),
+        Some(Command::Backtest(backtest)) => backtest::run(backtest),
         Some(Command::Verify(verify)) => verify::run(verify),
         Some(Command::Dlq(dlq)) => match &dlq.action {
             DlqAction::List(topic) => dlq::list(topic),

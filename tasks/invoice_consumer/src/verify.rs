@@ -74,7 +74,9 @@ pub fn run(args: &VerifyArgs) -> Result<Value> {
 /// Adds up both sides, the source first, and names what differs. Returns the scale of the source's amounts too.
 fn look(args: &VerifyArgs, store: &Store, window: Window) -> Result<(BTreeMap<Month, MonthState>, u8)> {
     let SourceUrl::Postgres(url) = args.source.url()? else {
-        return Err(Error::config("change events come from Postgres alone; name it with --source postgres://…"));
+        return Err(Error::config(
+            "change events come from Postgres alone; name it with --source postgres://…",
+        ));
     };
     let mut session = Session::open(url, &args.source, &SelectArgs::default())?;
     let scale = session.table.money.scale;
@@ -186,7 +188,9 @@ fn invoices(session: &mut Session, client: &mut Client, month: Month) -> Result<
     let (decided_hash, decided) = (decided_hash(), standing(month, month));
 
     let group = |key: &str, hash: &str, rows: &str| {
-        format!("select {key} & {GROUP}, count(*), (sum({hash}) % 9000000000000000000)::int8 {rows} group by 1")
+        format!(
+            "select {key} & {GROUP}, count(*), (sum({hash}) % 9000000000000000000)::int8 {rows} group by 1"
+        )
     };
     let mut groups: BTreeMap<i64, [(i64, i64); 2]> = BTreeMap::new();
     let mut add = |side: usize, row: &postgres::Row| {
@@ -262,7 +266,8 @@ impl MonthState {
     }
 
     fn to_json(&self, month: Month, scale: u8) -> Value {
-        let side = |side: &Fingerprint| json!({"rows": side.rows, "amount_usd": money::format(side.amount, scale)});
+        let side =
+            |side: &Fingerprint| json!({"rows": side.rows, "amount_usd": money::format(side.amount, scale)});
         json!({
             "month": month.to_string(),
             "agree": !self.differs(),
@@ -320,7 +325,10 @@ mod tests {
             (4, [Some(5), Some(6)]),
         ]);
         let invoices = Invoices::of(&ids);
-        assert_eq!((invoices.undecided.as_slice(), invoices.gone.as_slice()), ([2].as_slice(), [3].as_slice()));
+        assert_eq!(
+            (invoices.undecided.as_slice(), invoices.gone.as_slice()),
+            ([2].as_slice(), [3].as_slice())
+        );
         assert_eq!(invoices.other, [4]);
         let source = Fingerprint { rows: 3, ..Fingerprint::default() };
         let state = MonthState { source, invoices, figures: (1, vec![7]), ..MonthState::default() };

@@ -110,24 +110,35 @@ impl RuleSet {
     /// Sums the scores of the rules that fire, 100 at most. A rule that can't be computed (overflow,
     /// division by zero) fires, so that no invoice slips through by being strange.
     pub fn judge(&self, features: &Features) -> Verdict {
-        let mut score = 0_u32;
-        let mut fired = Vec::new();
-        for rule in &self.rules {
+        let indexes = self.fired(features);
+        let (score, status) = self.status_of(&indexes);
+        let fired = indexes.into_iter().map(|index| {
+            let rule = &self.rules[index];
             let reason = match rule.condition.holds(features) {
-                Ok(false) => continue,
-                Ok(true) => rule.reason.write(features),
+                Ok(_) => rule.reason.write(features),
                 Err(_) => "the condition cannot be computed: overflow or division by zero".to_owned(),
             };
-            score += u32::from(rule.score);
-            fired.push(Fired { id: rule.id.clone(), score: rule.score, reason });
-        }
-        let score = score.min(u32::from(SCORE_MAX)) as u8;
+            Fired { id: rule.id.clone(), score: rule.score, reason }
+        });
+        Verdict { score, status, fired: fired.collect() }
+    }
+
+    /// The rules that fire, by their positions.
+    pub fn fired(&self, features: &Features) -> Vec<usize> {
+        let fires = |rule: &Rule| rule.condition.holds(features) != Ok(false);
+        (0..self.rules.len()).filter(|index| fires(&self.rules[*index])).collect()
+    }
+
+    /// The score of rules that fired, and the status that it means.
+    pub fn status_of(&self, fired: &[usize]) -> (u8, Status) {
+        let sum: u32 = fired.iter().map(|index| u32::from(self.rules[*index].score)).sum();
+        let score = sum.min(u32::from(SCORE_MAX)) as u8;
         let status = match score {
             score if score >= self.block_from => Status::Block,
             score if score >= self.review_from => Status::Review,
             _ => Status::Approve,
         };
-        Verdict { score, status, fired }
+        (score, status)
     }
 }
 

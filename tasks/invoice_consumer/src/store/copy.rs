@@ -11,6 +11,25 @@ const INT8_OID: i32 = 20;
 const POSTGRES_EPOCH_DAY: i64 = POSTGRES_EPOCH_US / DAY_US;
 const DAY_US: i64 = 86_400_000_000;
 
+/// A one-dimensional `int8[]`: dimensions, no NULLs, element type, length, lower bound, elements.
+fn push_int8_array(bytes: &mut Vec<u8>, values: &[i64]) {
+    for number in [1, 0, INT8_OID, values.len() as i32, 1] {
+        bytes.extend_from_slice(&number.to_be_bytes());
+    }
+    for value in values {
+        bytes.extend_from_slice(&8_i32.to_be_bytes());
+        bytes.extend_from_slice(&value.to_be_bytes());
+    }
+}
+
+/// The bytes of an `int8[]`, for tests of those who read them.
+#[cfg(test)]
+pub fn int8_array_bytes(values: &[i64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    push_int8_array(&mut bytes, values);
+    bytes
+}
+
 /// Rows being encoded.
 #[derive(Debug)]
 pub struct CopyRows {
@@ -59,16 +78,9 @@ impl CopyRows {
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
-    /// One-dimensional `int8[]`: dimensions, no NULLs, element type, length, lower bound, elements.
     pub fn int8_array(&mut self, values: &[i64]) {
         self.length(20 + values.len() * 12);
-        for number in [1, 0, INT8_OID, values.len() as i32, 1] {
-            self.bytes.extend_from_slice(&number.to_be_bytes());
-        }
-        for value in values {
-            self.bytes.extend_from_slice(&8_i32.to_be_bytes());
-            self.bytes.extend_from_slice(&value.to_be_bytes());
-        }
+        push_int8_array(&mut self.bytes, values);
     }
 
     pub fn null(&mut self) {

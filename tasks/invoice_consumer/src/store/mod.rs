@@ -9,6 +9,8 @@ mod truncate;
 mod write;
 
 pub use batch::{Batch, DeadLetter, Epochs, Receipt, Sealed, Step};
+#[cfg(test)]
+pub use copy::int8_array_bytes;
 pub use load::{Loaded, StoredDecision, known_as_of, known_of, stored_decisions};
 pub use topic::Place;
 pub use truncate::{Emptied, is_unplaced};
