@@ -6,6 +6,8 @@ use invoices::task::{CommonArgs, LakeArgs, TaskArgs, WindowArgs};
 
 const EXAMPLES: &str = "\
 Examples:
+  Another company's database: which table is it, and what are its columns?
+    inspect_lake init --source postgres://invoice_reader@db:5432/erp
   Before the first run: does everything work, and what should be better?
     inspect_lake doctor --source postgres://invoice_reader@db:5432/shop --lake s3://de-challenge
   After a run: is the lake, cent by cent, what the source says?
@@ -17,6 +19,21 @@ The result is one JSON line on stdout; tables for people go to stderr (on a term
 --log-format text).
 
 Exit codes: 0 done, 2 usage, 65 source and lake differ, 70 bug, 75 try again, 78 configuration.";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  Propose settings, and use them:
+    inspect_lake init --source postgres://invoice_reader@db:5432/erp --output invoices.sh
+    . ./invoices.sh && inspect_lake doctor --source … --lake …
+  The table is known, its columns are not:
+    inspect_lake init --source sqlite:erp.db --table ar_invoices
+  The extra of Airflow's connection invoice_source:
+    inspect_lake init --source … 2>/dev/null | jq .airflow_extra
+
+Types, names, keys and the planner's statistics are looked at; no row is, but in SQLite. It proposes, and you decide:
+read the sentences that begin with \"Look at this first\".
+
+Exit codes: 0 done, 75 try again, 78 no table looks like invoices.";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
@@ -78,6 +95,9 @@ impl TaskArgs for Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Looks for the table of invoices and proposes the settings that read it
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(InitArgs),
     /// Tries everything that the batch path needs and says what to do where something is missing
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
@@ -101,6 +121,23 @@ pub struct TopArgs {
     /// Number of businesses
     #[arg(long, env = "LIMIT", default_value_t = 10, value_name = "N")]
     pub limit: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct InitArgs {
+    /// Source database: postgres://user@host:port/database?sslmode=… or sqlite:path/to/file.db
+    ///
+    /// The password comes from PGPASSWORD, or from the URL when the URL itself comes from the environment.
+    #[arg(long, env = "SOURCE_URL", hide_env_values = true, value_name = "URL")]
+    pub source: String,
+
+    /// The table, where several look like invoices
+    #[arg(long, env = "INIT_TABLE", value_name = "NAME")]
+    pub table: Option<String>,
+
+    /// Also write the settings here, as lines for a shell
+    #[arg(long, env = "INIT_OUTPUT", value_name = "FILE")]
+    pub output: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

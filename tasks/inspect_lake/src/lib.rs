@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! * [`args`]: flags and help.
+//! * [`init`]: which table looks like the invoices, and the settings that read it.
 //! * [`doctor`]: every check of the source and the lake, each with what to do.
 //! * [`verify`]: reads source, `invoices` and `invoice_by_business` back and compares them.
 //! * [`status`]: the last commit record of every partition.
@@ -15,6 +16,7 @@
 
 pub mod args;
 mod doctor;
+mod init;
 mod status;
 mod table;
 #[cfg(test)]
@@ -38,6 +40,7 @@ use invoices::{Error, Result};
 pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
     let form = if args.common.log_format.is_json() { table::Form::Json } else { table::Form::Text };
     match &args.command {
+        Command::Init(args) => init::run(args, form),
         Command::Doctor(args) => doctor::run(args, form, &task.runtime),
         Command::Verify(args) => verify::run(args, form, &task.runtime),
         Command::Status(args) => status::run(args, form, &task.runtime),
