@@ -115,9 +115,28 @@ impl Window {
     }
 }
 
+/// Consecutive months as pairs of the first and the last.
+pub fn runs(months: &[Month]) -> Vec<(Month, Month)> {
+    let mut runs: Vec<(Month, Month)> = Vec::new();
+    for &month in months {
+        match runs.last_mut() {
+            Some((_, last)) if last.plus(1) == month => *last = month,
+            _ => runs.push((month, month)),
+        }
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn consecutive_months_are_one_run() {
+        let month = |text: &str| text.parse::<Month>().unwrap();
+        let months = [month("2025-11-01"), month("2025-12-01"), month("2026-02-01")];
+        assert_eq!(runs(&months), [(months[0], months[1]), (months[2], months[2])]);
+    }
     use proptest::prelude::*;
 
     fn month(text: &str) -> Month {

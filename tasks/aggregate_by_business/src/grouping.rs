@@ -5,16 +5,13 @@ use crate::group::{self, AtOnce};
 use crate::spark::Spark;
 use crate::staging;
 use bytes::Bytes;
-use invoices::lake::{ATTEMPTS, Lake, Object};
-use invoices::parquet::{AtEnd, Proof, read_proof, read_proof_at_end};
+use invoices::lake::{Lake, Object};
+use invoices::parquet::{Proof, read_proof};
 use invoices::{Error, Fingerprint, Result};
 use polars::prelude::DataFrame;
 
 /// A million invoices are some 40 MB of columns, four million pairs 32 MB of keys.
 const AT_ONCE: AtOnce = AtOnce { rows: 1 << 20, pairs: 1 << 22 };
-
-/// Bytes at an object's end that hold its footer, unless it has hundreds of row groups.
-const FOOTER_BYTES: u64 = 64 << 10;
 
 pub enum Engine {
     Polars,
@@ -51,9 +48,7 @@ impl Engine {
                 Some((object, bytes)) => Some((object, read_proof(&bytes)?, bytes)),
                 None => None,
             },
-            Engine::Spark(_) => {
-                footer(lake, path).await?.map(|(object, proof)| (object, proof, Bytes::new()))
-            }
+            Engine::Spark(_) => lake.footer(path).await?.map(|(object, proof)| (object, proof, Bytes::new())),
         };
         found.map(|(object, proof, bytes)| Invoices::new(lake, object, proof, bytes)).transpose()
     }
@@ -97,25 +92,6 @@ impl Invoices {
     }
 }
 
-/// An object and the proof in its footer, from its last bytes; none when there is no object.
-async fn footer(lake: &Lake, path: &str) -> Result<Option<(Object, Option<Proof>)>> {
-    for _ in 0..ATTEMPTS {
-        let Some(object) = lake.head(path).await? else { return Ok(None) };
-        let mut count = FOOTER_BYTES.min(object.size);
-        // None: replaced since it was looked up, so look again.
-        while let Some(last_bytes) = lake.read_range(&object, object.size - count..object.size).await? {
-            match read_proof_at_end(&last_bytes, object.size)? {
-                AtEnd::Proof(proof) => return Ok(Some((object, proof))),
-                AtEnd::Needs(more) if (count + 1..=object.size).contains(&more) => count = more,
-                AtEnd::Needs(_) => {
-                    return Err(Error::refused(format!("{} is not a Parquet file", lake.locate(path))));
-                }
-            }
-        }
-    }
-    Err(Error::retry(format!("{} is being replaced again and again; run again later", lake.locate(path))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +103,7 @@ mod tests {
     async fn a_footer_of_any_length_is_read_from_the_end() {
         let fixture = Fixture::new();
         let path = names::object(Table::Invoices, &names::month_partition(Fixture::newest()));
-        assert!(footer(&fixture.lake, &path).await.unwrap().is_none());
+        assert!(fixture.lake.footer(&path).await.unwrap().is_none());
         // Row groups of 100 invoices: some footers are longer than what is read first.
         for count in [1, 50_000] {
             let invoices: Vec<Invoice> = (0..count)
@@ -140,13 +116,13 @@ mod tests {
                 })
                 .collect();
             fixture.extract(Fixture::newest(), &invoices).await;
-            let (object, proof) = footer(&fixture.lake, &path).await.unwrap().unwrap();
+            let (object, proof) = fixture.lake.footer(&path).await.unwrap().unwrap();
             assert_eq!(object, fixture.lake.head(&path).await.unwrap().unwrap());
             let proven = proof.unwrap().invoices.parse(crate::testing::MONEY.scale).unwrap();
             assert_eq!(proven, fingerprint(&invoices));
         }
         fixture.lake.put(&path, Bytes::from_static(b"not Parquet, and long enough to say so")).await.unwrap();
-        let error = footer(&fixture.lake, &path).await.unwrap_err();
+        let error = fixture.lake.footer(&path).await.unwrap_err();
         assert_eq!(error.kind(), invoices::Kind::Refused, "{error}");
     }
 }

@@ -53,6 +53,10 @@ pub struct Args {
     #[arg(long, env = "ALLOW_EMPTY")]
     pub allow_empty: bool,
 
+    /// Take an id that several rows have for as many invoices, where nothing in the source keeps ids unique
+    #[arg(long, env = "ALLOW_REPEATED_IDS")]
+    pub allow_repeated_ids: bool,
+
     /// Say what would be read and replaced, and change nothing
     #[arg(long, env = "DRY_RUN")]
     pub dry_run: bool,

@@ -25,7 +25,7 @@ use invoices::lake::names::{self, Table};
 use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
-use invoices::{Error, Month, Result, Window, failpoint};
+use invoices::{Error, Kind, Month, Result, Window, failpoint};
 use plan::{Form, Known, Plan};
 use publish::Published;
 use report::Report;
@@ -58,8 +58,11 @@ pub fn run(args: &Args, task: &Task) -> Result<serde_json::Value> {
 fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Option<Report>> {
     let mut source = Source::open(&args.source, &args.select)?;
     failpoint!("query::after_snapshot");
-    let known = task.block_on(known_months(lake))?;
+    let (known, strangers) = task.block_on(known_months(lake))?;
     let mut report = Report::new(window, &source);
+    if let Some(sentence) = names::strangers_sentence(&strangers) {
+        report.warn(sentence);
+    }
     if let Some(sentence) = guard::new_source(&known, source.snapshot()) {
         report.warn(sentence);
     }
@@ -70,8 +73,14 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
     let fingerprints = if compares || args.dry_run { Some(source.fingerprints(window)?) } else { None };
     let plan = Plan::new(args.refresh, window, &known, fingerprints.as_ref(), &form);
     report.planned(&plan);
+    task.block_on(refuse_foreign(lake, &plan.read, &known))?;
     if let Some(fingerprints) = &fingerprints {
         refuse_emptied(args, window, &known, fingerprints)?;
+    }
+    if !args.allow_repeated_ids
+        && let Some(sentence) = source.repeated_ids(window, &plan.read)?
+    {
+        return Err(sentence);
     }
     if args.dry_run {
         let fingerprints = fingerprints.unwrap_or_default();
@@ -123,8 +132,34 @@ fn refuse_emptied(
     guard::refuse_emptied(window, known, fingerprints, &args.source.table)
 }
 
-/// What the lake has of each month: its objects and its last commit record.
-async fn known_months(lake: &Lake) -> Result<BTreeMap<Month, Known>> {
+/// # Errors
+/// Refused when a month has an object where this task writes and no record of it, and another program wrote it: to
+/// replace it would be to lose it.
+async fn refuse_foreign(lake: &Lake, months: &[Month], known: &BTreeMap<Month, Known>) -> Result<()> {
+    let unrecorded = |month: &&Month| {
+        known.get(month).is_some_and(|known| known.record.is_none() && !known.objects.is_empty())
+    };
+    for month in months.iter().filter(unrecorded) {
+        let path = names::object(Table::Invoices, &names::month_partition(*month));
+        let is_own = match lake.footer(&path).await {
+            Ok(Some((_, proof))) => proof.is_some(),
+            Ok(None) => true,
+            Err(error) if error.kind() == Kind::Refused => false,
+            Err(error) => return Err(error),
+        };
+        if !is_own {
+            return Err(Error::refused(format!(
+                "{} was written by another program, and this task would replace it; move it away, or give --lake \
+                 another prefix",
+                lake.locate(&path)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What the lake has of each month, its objects and its last commit record; and the paths that no task has written.
+async fn known_months(lake: &Lake) -> Result<(BTreeMap<Month, Known>, Vec<String>)> {
     let mut known: BTreeMap<Month, Known> = BTreeMap::new();
     for (partition, record) in lake.read_commits(Table::Invoices).await? {
         if let Some(month) = names::month_of(&partition) {
@@ -132,12 +167,17 @@ async fn known_months(lake: &Lake) -> Result<BTreeMap<Month, Known>> {
         }
     }
     let objects: Vec<Object> = lake.list(Table::Invoices.folder()).await?;
+    let mut strangers = Vec::new();
     for object in objects {
-        if let Some(month) = names::month_of(&object.path) {
-            known.entry(month).or_default().objects.push(object);
+        match names::month_of(&object.path) {
+            Some(month) if object.path == names::object(Table::Invoices, &names::month_partition(month)) => {
+                known.entry(month).or_default().objects.push(object);
+            }
+            _ if names::is_hidden(&object.path) => {}
+            _ => strangers.push(object.path),
         }
     }
-    Ok(known)
+    Ok((known, strangers))
 }
 
 /// Fingerprint of a month, zero for a month without invoices.

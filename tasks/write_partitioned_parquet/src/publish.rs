@@ -4,6 +4,7 @@ use crate::job::{Job, Part};
 use crate::staged::Staged;
 use futures::{StreamExt, TryStreamExt, stream};
 use invoices::lake::commit::{CommitRecord, now_text};
+use invoices::lake::names;
 use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::task::{Progress, check_stop};
 use invoices::{Error, Result, failpoint};
@@ -22,6 +23,8 @@ pub struct Published {
     pub record: CommitRecord,
     pub is_new: bool,
     pub deleted: usize,
+    /// Objects in the partition's folder that no task has written; they stay.
+    pub strangers: Vec<String>,
 }
 
 /// What would become of a partition.
@@ -30,6 +33,7 @@ pub struct Planned {
     pub is_current: bool,
     pub published: Option<CommitRecord>,
     pub listed: Vec<Object>,
+    pub strangers: Vec<String>,
 }
 
 impl Publisher<'_> {
@@ -60,19 +64,20 @@ impl Publisher<'_> {
             self.lake.read_commit(job.to, &job.partition),
             self.lake.list(&folder),
         )?;
+        let (listed, strangers) = apart(job, listed);
         job.check_limit(&staged.record, self.max_partitions)?;
         let is_current = published.as_ref().is_some_and(|record| {
             record.inputs == staged.inputs() && record.options == job.options() && record.describes(&listed)
         });
-        Ok(Planned { staged, is_current, published, listed })
+        Ok(Planned { staged, is_current, published, listed, strangers })
     }
 
     /// None when what was staged or published changed under its hands.
     async fn attempt(&self, job: &Job) -> Result<Option<Published>> {
-        let Planned { staged, is_current, published, .. } = self.plan(job).await?;
+        let Planned { staged, is_current, published, strangers, .. } = self.plan(job).await?;
         if let Some(record) = published.filter(|_| is_current) {
             self.progress.add(record.objects.len() as u64);
-            return Ok(Some(Published { record, is_new: false, deleted: 0 }));
+            return Ok(Some(Published { record, is_new: false, deleted: 0, strangers }));
         }
         let Some(object) = staged.read(self.lake).await? else { return Ok(None) };
         let parts = job.parts(&staged.record, object)?;
@@ -92,7 +97,7 @@ impl Publisher<'_> {
 
         // A newer staging that came in between belongs on top of this one, not below it.
         let is_current = staged.is_current(self.lake).await?;
-        Ok(is_current.then_some(Published { record, is_new: true, deleted: stale.len() }))
+        Ok(is_current.then_some(Published { record, is_new: true, deleted: stale.len(), strangers }))
     }
 
     /// Writes all objects, many at once, and returns them in path order.
@@ -116,12 +121,12 @@ impl Publisher<'_> {
         batch.publish().await
     }
 
-    /// What the partition's folder holds under the written paths, and the rest: businesses that
-    /// vanished, or the objects of another partitioning.
+    /// What the partition's folder holds under the written paths, and the rest of what a task writes there:
+    /// businesses that vanished, or the objects of another partitioning.
     async fn list_apart(&self, job: &Job, written: &[Object]) -> Result<(Vec<Object>, Vec<Object>)> {
         let is_written =
             |object: &Object| written.binary_search_by(|other| other.path.cmp(&object.path)).is_ok();
-        let listed = self.lake.list(&job.folder()).await?;
+        let (listed, _) = apart(job, self.lake.list(&job.folder()).await?);
         Ok(listed.into_iter().partition(is_written))
     }
 
@@ -129,6 +134,15 @@ impl Publisher<'_> {
         let deletions = stream::iter(stale).map(|object| self.lake.delete(&object.path));
         deletions.buffer_unordered(self.lake.concurrent_writes()).try_collect().await
     }
+}
+
+/// The objects of a partition's folder that a task writes there, and the paths of the others that engines read.
+fn apart(job: &Job, listed: Vec<Object>) -> (Vec<Object>, Vec<String>) {
+    let folder = job.folder();
+    let (own, others): (Vec<Object>, Vec<Object>) =
+        listed.into_iter().partition(|object| names::belongs(job.to, &folder, &object.path));
+    let visible = others.into_iter().filter(|object| !names::is_hidden(&object.path));
+    (own, visible.map(|object| object.path).collect())
 }
 
 fn record(job: &Job, staged: &Staged, written: &[Object], program: &str) -> CommitRecord {

@@ -3,7 +3,7 @@
 use crate::job::Job;
 use crate::publish::{Planned, Published};
 use invoices::lake::commit::CommitRecord;
-use invoices::lake::names::{PartitionBy, Table};
+use invoices::lake::names::{self, PartitionBy, Table};
 use invoices::{Result, Window, money};
 use serde_json::{Value, json};
 
@@ -20,6 +20,8 @@ pub struct Report {
     /// The window's record: rows, amount and businesses of all months.
     total: Option<CommitRecord>,
     planned: Option<Vec<Value>>,
+    /// Objects that no task has written.
+    strangers: Vec<String>,
 }
 
 impl Report {
@@ -35,11 +37,13 @@ impl Report {
             bytes: 0,
             total: None,
             planned: None,
+            strangers: Vec::new(),
         }
     }
 
     pub fn published(&mut self, job: &Job, published: Published) {
-        let Published { record, is_new, deleted } = published;
+        let Published { record, is_new, deleted, strangers } = published;
+        self.strangers.extend(strangers);
         let objects = if is_new { record.objects.as_slice() } else { &[] };
         self.bytes += objects.iter().map(|object| object.size).sum::<u64>();
         if job.to == Table::LastNMonths {
@@ -58,6 +62,7 @@ impl Report {
     pub fn planned(&mut self, job: &Job, planned: Planned) {
         let lines = self.planned.get_or_insert_default();
         let staged = &planned.staged.record;
+        self.strangers.extend(planned.strangers);
         if planned.is_current {
             self.months_unchanged += u64::from(job.to == Table::ByBusiness);
         } else {
@@ -98,6 +103,10 @@ impl Report {
             line["rows"] = json!(fingerprint.rows);
             line["amount_usd"] = json!(money::format(fingerprint.amount, total.money.scale));
             line["businesses"] = json!(total.rows);
+        }
+        if let Some(sentence) = names::strangers_sentence(&self.strangers) {
+            tracing::warn!("{sentence}");
+            line["warnings"] = json!([sentence]);
         }
         if let Some(planned) = self.planned {
             line["dry_run"] = json!(true);

@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod commit;
+mod footer;
 pub mod names;
 mod upload;
 

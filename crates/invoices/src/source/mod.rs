@@ -4,6 +4,7 @@ pub mod args;
 mod cluster;
 pub mod condition;
 pub mod postgres;
+pub mod repeated;
 pub mod sqlite;
 pub mod sqlite_types;
 pub mod table;

@@ -148,9 +148,8 @@ impl Session {
         for (index, column) in [(4, &names.invoice_id_column), (5, &names.amount_column)] {
             let missing: i64 = row.get(index);
             if missing > 0 {
-                return Err(Error::refused(format!(
-                    "{missing} invoices have no {column}; correct them in the source"
-                )));
+                let column = column.clone();
+                return Err(self.without(&column, missing));
             }
         }
         let (amount, hash): (String, String) = (row.get(2), row.get(3));
@@ -173,6 +172,23 @@ impl Session {
         let found = self.client.query(sql.as_str(), &[]).unwrap_or_default();
         let name = |row: &Row| format!("invoice {} has {}", row.get::<_, String>(0), row.get::<_, String>(1));
         undated(count, column, &found.iter().map(name).collect::<Vec<_>>())
+    }
+
+    /// Names the first invoices that have no value in a column.
+    fn without(&mut self, column: &str, count: i64) -> Error {
+        let (id, quoted) = (quote(&self.table.names.invoice_id_column), quote(column));
+        let date = quote(&self.table.names.issue_date_column);
+        let sql = format!(
+            "select coalesce('invoice ' || {id}::text, 'one of ' || {date}::text) from {} where {quoted} is null \
+             limit {UNDATED_NAMED}",
+            self.table.rows()
+        );
+        let found = self.client.query(sql.as_str(), &[]).unwrap_or_default();
+        let list: Vec<String> = found.iter().map(|row| row.get(0)).collect();
+        let examples = if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) };
+        Error::refused(format!(
+            "{count} invoices have NULL in {column}{examples}; correct them in the source, or leave them out with --where"
+        ))
     }
 
     /// See [`super::Source::smallest_business`].

@@ -6,6 +6,7 @@
 
 use super::args::{AmountUnit, ColumnNames, SelectArgs, SourceArgs, quote};
 use super::condition::{Condition, Language};
+use super::repeated::is_unique_in_sqlite;
 pub use super::sqlite_types::timestamp_us;
 use super::sqlite_types::{odd_row, odd_sql};
 use super::{MonthFingerprints, UNDATED_NAMED, undated};
@@ -27,6 +28,8 @@ pub struct Session {
     connection: Connection,
     /// The rows that are invoices, for FROM.
     table: String,
+    /// The table's name alone.
+    name: String,
     names: ColumnNames,
     pub money: MoneyType,
     pub unit: AmountUnit,
@@ -56,6 +59,7 @@ impl Session {
             (Some("public") | None, name) => quote(name),
             (Some(schema), name) => format!("{}.{}", quote(schema), quote(name)),
         };
+        let name = args.table_parts()?.1.to_owned();
         let rows = |condition: &Condition| format!("(select * from {table} where {})", condition.sql());
         let table = select.condition(Language::Sqlite)?.as_ref().map(rows).unwrap_or(table);
         let is_cents = select.amount_unit == AmountUnit::Cents;
@@ -76,6 +80,7 @@ impl Session {
             },
             connection,
             table,
+            name,
         };
         session.begin(args)?;
         Ok(session)
@@ -123,15 +128,36 @@ impl Session {
     }
 
     /// The query that both this session and ConnectorX run: id, date as text, issuer, receiver
-    /// (NULL as [`NULL_BUSINESS`]), amount as text with the word `real` for a float.
+    /// (NULL as [`NULL_BUSINESS`]), amount as text with the words `real` for a float and `null` for NULL.
     pub fn rows_sql(&self, window: Option<Window>) -> String {
-        let date = quote(&self.names.issue_date_column);
-        let filter = window.map_or(String::new(), |window| {
-            // Dates are compared as text, in which the month after 9999-12 would come before it.
-            let last = window.last.first_day().format("%Y-%m");
-            format!(" where {date} >= '{}' and {date} < '{last}-32'", window.first)
-        });
+        let filter = window.map_or(String::new(), |window| format!(" where {}", self.within_sql(window)));
         format!("select {} from {}{filter}", self.columns_sql(), self.table)
+    }
+
+    /// Condition for the rows of a window.
+    pub fn within_sql(&self, window: Window) -> String {
+        let date = quote(&self.names.issue_date_column);
+        // Dates are compared as text, in which the month after 9999-12 would come before it.
+        let last = window.last.first_day().format("%Y-%m");
+        format!("({date} >= '{}' and {date} < '{last}-32')", window.first)
+    }
+
+    /// The rows that are invoices, for FROM.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Whether an index keeps the ids unique.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn is_unique(&self) -> Result<bool> {
+        is_unique_in_sqlite(&self.connection, &self.name, &self.names.invoice_id_column)
+            .map_err(|error| failed("cannot read the SQLite file", error))
     }
 
     fn columns_sql(&self) -> String {
@@ -139,7 +165,7 @@ impl Session {
         format!(
             "coalesce(cast({id} as integer), {NULL_BUSINESS}), coalesce(cast({date} as text), ''), \
              coalesce({issuer}, {NULL_BUSINESS}), coalesce({receiver}, {NULL_BUSINESS}), \
-             case typeof({amount}) when 'real' then 'real' when 'null' then '' else cast({amount} as text) end"
+             case typeof({amount}) when 'real' then 'real' when 'null' then 'null' else cast({amount} as text) end"
         )
     }
 
@@ -218,6 +244,11 @@ pub fn row_to_invoice(
     if amount == "real" {
         return Err(Error::refused(format!(
             "invoice {id}: {column} is a floating-point number; store amounts as TEXT or INTEGER"
+        )));
+    }
+    if amount == "null" {
+        return Err(Error::refused(format!(
+            "invoice {id}: {column} is NULL; give it an amount, or leave the row out with --where"
         )));
     }
     let written = match unit {

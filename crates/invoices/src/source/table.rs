@@ -3,6 +3,7 @@
 use super::args::{AmountUnit, ColumnNames, SelectArgs, SourceArgs, quote};
 use super::condition::{Condition, Language};
 use super::postgres::failed;
+use super::repeated::is_unique_in_postgres;
 use crate::error::{Error, Result};
 use crate::money::{MAX_PRECISION, MoneyType};
 use crate::month::Month;
@@ -37,6 +38,8 @@ pub struct PostgresTable {
     amount: Amount,
     /// Columns without NOT NULL, by name.
     pub nullable: Vec<String>,
+    /// Whether an index keeps the ids unique.
+    pub is_unique: bool,
 }
 
 /// How an amount becomes an exact numeric.
@@ -101,6 +104,7 @@ impl PostgresTable {
             relation,
             heaps,
             nullable,
+            is_unique: is_unique_in_postgres(client, oid, id)?,
             names: names.clone(),
         })
     }

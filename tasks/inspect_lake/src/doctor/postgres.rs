@@ -128,10 +128,10 @@ fn id_key(relation: &str, id: &str, columns: Option<i32>) -> Finding {
         Some(1) => Finding::ok(format!("{id} is unique")),
         Some(_) => Finding::warn(
             format!("{id} is unique only together with other columns"),
-            "see that the application never uses an id twice; the lake would count both",
+            "query_source looks for ids that are there twice whenever it reads months, a pass over the window, and refuses them",
         ),
         None => Finding::warn(
-            format!("no key on {id}: an invoice could be there twice, and reading one by its id is slow"),
+            format!("no key on {id}: query_source must look for ids that are there twice, and reading one by its id is slow"),
             format!("create unique index concurrently on {relation} ({})", quote(id)),
         ),
     }

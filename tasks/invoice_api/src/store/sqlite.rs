@@ -41,7 +41,7 @@ impl File {
         let columns = format!(
             "i.{id}, coalesce(cast(i.{date} as text), ''), coalesce(i.{issuer}, {null}), \
              coalesce(i.{receiver}, {null}), case typeof(i.{amount}) when 'real' then 'real' \
-             when 'null' then '' else cast(i.{amount} as text) end, {}",
+             when 'null' then 'null' else cast(i.{amount} as text) end, {}",
             odd_sql(&args.columns, "i.")
         );
         let (_, name) = args.table_parts()?;

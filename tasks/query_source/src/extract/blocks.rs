@@ -5,6 +5,7 @@
 //! enough: where dates follow ids, that is a small part of the table.
 
 use super::wire;
+use invoices::month::runs;
 use invoices::source::postgres::{Session, failed, query_one};
 use invoices::source::table::PostgresTable;
 use invoices::{Month, Result};
@@ -53,18 +54,6 @@ pub fn plan(session: &mut Session, months: &[Month], connections: usize) -> Resu
     let shares = share(&ranges, connections);
     let queries = shares.iter().map(|share| chunked(&session.table, share, &condition)).collect();
     Ok(Reading { queries, rows_estimate })
-}
-
-/// Consecutive months as (first, last).
-fn runs(months: &[Month]) -> Vec<(Month, Month)> {
-    let mut runs: Vec<(Month, Month)> = Vec::new();
-    for &month in months {
-        match runs.last_mut() {
-            Some((_, last)) if last.plus(1) == month => *last = month,
-            _ => runs.push((month, month)),
-        }
-    }
-    runs
 }
 
 fn condition(table: &PostgresTable, runs: &[(Month, Month)]) -> String {
@@ -180,13 +169,6 @@ fn rows_one_by_one(table: &PostgresTable, condition: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn consecutive_months_are_one_run() {
-        let month = |text: &str| text.parse::<Month>().unwrap();
-        let months = [month("2025-11-01"), month("2025-12-01"), month("2026-02-01")];
-        assert_eq!(runs(&months), [(months[0], months[1]), (months[2], months[2])]);
-    }
 
     #[test]
     fn overlapping_ranges_are_read_once() {
