@@ -175,3 +175,25 @@ def test_strange_objects_beside_the_tasks_stay_and_are_said(database: Database, 
     changed = run(tasks[1], "--lake", tmp_path.as_uri(), *WINDOW, "--partition-by", "month").result
     assert changed["partitions_deleted"] == 4
     assert {name: (tmp_path / name).read_bytes() for name in beside} == beside
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mixed.csv", "n,t\n1,2026-01-31T10:00:00Z\n2,2026-01-31 11:30:00\n"),
+        ("day.csv", "n,t\n1,2026-01-31T10:00:00+02:00\n2,2026-02-01\n"),
+        ("mixed.jsonl", '{"n": 1, "t": "2026-01-31T10:00:00Z"}\n{"n": 2, "t": "2026-01-31 11:30:00"}\n'),
+        ("instants.csv", "n,t\n1,2026-01-31T10:00:00Z\n2,2026-01-31T10:00:00+02:00\n"),
+    ],
+)
+def test_times_with_and_without_an_offset_stay_what_they_are(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    told = run(
+        "query_lake", "--with", f"x={(tmp_path / name).as_uri()}", "--format", "csv",
+        "SELECT t FROM x ORDER BY n",
+    )  # fmt: skip
+    found = told.stdout.splitlines()[1:3]
+    if name == "instants.csv":
+        assert found == ["2026-01-31 10:00:00", "2026-01-31 08:00:00"]
+    else:
+        assert all(text in content for text in found)

@@ -131,7 +131,9 @@ fn id_key(relation: &str, id: &str, columns: Option<i32>) -> Finding {
             "query_source looks for ids that are there twice whenever it reads months, a pass over the window, and refuses them",
         ),
         None => Finding::warn(
-            format!("no key on {id}: query_source must look for ids that are there twice, and reading one by its id is slow"),
+            format!(
+                "no key on {id}: query_source must look for ids that are there twice, and reading one by its id is slow"
+            ),
             format!("create unique index concurrently on {relation} ({})", quote(id)),
         ),
     }

@@ -44,7 +44,7 @@ fn typed(texts: &[Option<&str>]) -> Vec<ScalarValue> {
     let kinds = texts.iter().flatten().map(|text| match Kind::of(text) {
         // `-0` and `+1` would come back as other texts.
         Kind::Int if text.parse::<i64>().is_ok_and(|number| number.to_string() == **text) => Kind::Int,
-        kind @ (Kind::Date | Kind::Timestamp) => kind,
+        kind @ (Kind::Date | Kind::Timestamp | Kind::Instant) => kind,
         _ => Kind::Text,
     });
     let kind = kinds.map(Some).reduce(|a, b| if a == b { a } else { None }).flatten().unwrap_or(Kind::Text);

@@ -151,7 +151,7 @@ fn unify(known: &mut Type, value: &Json, path: &mut String) -> Result<(), Confli
 
 /// Texts may be dates; a number in quotes stays text, as whoever wrote it wanted.
 fn dated(kind: Kind) -> Kind {
-    if matches!(kind, Kind::Date | Kind::Timestamp) { kind } else { Kind::Text }
+    if matches!(kind, Kind::Date | Kind::Timestamp | Kind::Instant) { kind } else { Kind::Text }
 }
 
 fn within<T>(path: &mut String, name: &str, body: impl FnOnce(&mut String) -> T) -> T {

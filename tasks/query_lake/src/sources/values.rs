@@ -26,7 +26,10 @@ pub enum Kind {
     /// A number with an exponent, or one that no decimal holds.
     Float,
     Date,
+    /// A time without an offset, which may be any zone's.
     Timestamp,
+    /// A time with its offset from UTC.
+    Instant,
     Text,
 }
 
@@ -43,7 +46,7 @@ impl Kind {
                 return Kind::Date;
             }
             if timestamp_us(text).is_some() {
-                return Kind::Timestamp;
+                return if has_offset(text) { Kind::Instant } else { Kind::Timestamp };
             }
         }
         Kind::Text
@@ -62,6 +65,7 @@ impl Kind {
             (Int, decimal @ Decimal { .. }) | (decimal @ Decimal { .. }, Int) => decimal,
             (Float, Int | Decimal { .. }) | (Int | Decimal { .. }, Float) => Float,
             (Date, Timestamp) | (Timestamp, Date) => Timestamp,
+            // Beside instants, a day or a time without an offset would have to be some zone's.
             _ => return None,
         })
     }
@@ -77,7 +81,7 @@ impl Kind {
             Kind::Decimal { scale, .. } => DataType::Decimal128(DIGITS_MAX as u8, scale as i8),
             Kind::Float => DataType::Float64,
             Kind::Date => DataType::Date32,
-            Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Kind::Timestamp | Kind::Instant => DataType::Timestamp(TimeUnit::Microsecond, None),
             Kind::Text => DataType::Utf8,
         }
     }
@@ -91,6 +95,7 @@ impl Kind {
             Kind::Float => "numbers",
             Kind::Date => "dates",
             Kind::Timestamp => "times",
+            Kind::Instant => "times with an offset",
             Kind::Text => "text",
         }
     }
@@ -131,7 +136,7 @@ impl Builder {
             }
             Kind::Float => Self::Float(Float64Builder::new()),
             Kind::Date => Self::Date(Date32Builder::new()),
-            Kind::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::new()),
+            Kind::Timestamp | Kind::Instant => Self::Timestamp(TimestampMicrosecondBuilder::new()),
             Kind::Text => Self::Text(StringBuilder::new()),
         }
     }
@@ -296,6 +301,11 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
     is_whole.then(|| time.and_utc().timestamp_micros())
 }
 
+/// Whether a time says how far from UTC it is.
+fn has_offset(time: &str) -> bool {
+    time.get(11..).is_some_and(|clock| clock.contains(['Z', 'z', '+', '-']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,7 +330,9 @@ mod tests {
             ("2026-01-31", Kind::Date),
             ("2026-02-30", Kind::Text),
             ("2026-01-31 10:00", Kind::Timestamp),
-            ("2026-01-31T10:00:00.5Z", Kind::Timestamp),
+            ("2026-01-31T10:00:00.5Z", Kind::Instant),
+            ("2026-01-31 10:00:00+02", Kind::Instant),
+            ("2026-01-31T10:00:00-03:30", Kind::Instant),
             ("INV-2026-01-31", Kind::Text),
             ("+34600111222", Kind::Text),
             ("+12", Kind::Int),
@@ -352,6 +364,16 @@ mod tests {
         assert_eq!(Kind::Float.array(&[Some("1.5"), Some("9007199254740993")]).unwrap_err(), 1);
         assert_eq!(Kind::Float.array(&[Some("9223372036854775807")]).unwrap_err(), 0);
         assert_eq!(Kind::of(&format!("0.{}", "1".repeat(38))), Kind::Decimal { whole: 1, scale: 38 });
+    }
+
+    #[test]
+    fn times_with_and_without_an_offset_are_no_column_of_times() {
+        let (instant, local, day) = (Kind::Instant, Kind::Timestamp, Kind::Date);
+        assert_eq!(instant.unified(instant), Some(instant));
+        assert_eq!(day.unified(local), Some(local));
+        for (one, other) in [(instant, local), (local, instant), (instant, day), (day, instant)] {
+            assert_eq!(one.unified(other), None);
+        }
     }
 
     #[test]
