@@ -3,6 +3,7 @@
 //! # Layout
 //! * [`args`]: flags and help.
 //! * [`session`]: one query, from its text to its published answer; [`interactive`]: many of them.
+//! * [`headers`]: what the answer's columns are called.
 //! * [`lake_tables`], [`layout`]: what commit records say, as tables of [`objects`]; [`pinned`]: the object store that
 //!   DataFusion reads through, which gives recorded objects or nothing and counts bytes.
 //! * [`sources`]: files, mails and databases as tables.
@@ -22,6 +23,7 @@ mod ddl;
 mod delta;
 mod errors;
 mod functions;
+mod headers;
 mod interactive;
 mod lake_tables;
 mod layout;

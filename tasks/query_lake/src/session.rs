@@ -12,7 +12,7 @@ use crate::output::{Destination, Writer};
 use crate::pinned::{self, Pinned};
 use crate::running::Running;
 use crate::sources::{Loading, Source};
-use crate::{functions, strict, sum};
+use crate::{functions, headers, strict, sum};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, TableReference};
@@ -120,12 +120,11 @@ impl Session {
         started: Instant,
     ) -> Result<(u64, usize)> {
         let context = self.context(pinned).map_err(|error| self.explained(&error, &[]))?;
-        let names =
+        let statement =
             context.state().sql_to_statement(sql, &context.state().config_options().sql_parser.dialect);
-        let names = names.and_then(|statement| {
-            strict::check_statement(&statement)?;
-            context.state().resolve_table_references(&statement)
-        });
+        let statement = statement.map_err(|error| self.explained(&error, &[]))?;
+        let names = strict::check_statement(&statement)
+            .and_then(|()| context.state().resolve_table_references(&statement));
         let mut columns = Vec::new();
         for name in names.map_err(|error| self.explained(&error, &[]))? {
             let Some(spelled) = self.spelled(name.table()) else { continue };
@@ -141,9 +140,9 @@ impl Session {
         let plan =
             self.runtime.block_on(plan(&context, sql)).map_err(|error| self.explained(&error, &columns))?;
         let frame = DataFrame::new(context.state(), plan);
-        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let schema = headers::named(&statement, frame.schema().as_arrow());
         let writer = Writer::new(output.format, file, &schema, self.max_rows, output.width)?;
-        let rows = self.stream(frame, writer, &columns, pinned, started)?;
+        let rows = self.stream(frame, writer, &schema, &columns, pinned, started)?;
         Ok((rows, schema.fields().len()))
     }
 
@@ -205,17 +204,21 @@ impl Session {
         &self,
         frame: DataFrame,
         mut writer: Writer,
+        schema: &SchemaRef,
         columns: &[String],
         pinned: &Pinned,
         started: Instant,
     ) -> Result<u64> {
         let running = Running::new();
         let (send, receive) = channel();
+        let schema = schema.clone();
         let task = self.runtime.spawn(async move {
             let outcome = async {
                 let mut batches = frame.execute_stream().await.map_err(Failure::Query)?;
                 while let Some(batch) = batches.next().await {
-                    writer.write(&batch.map_err(Failure::Query)?).map_err(Failure::Answer)?;
+                    let batch = headers::renamed(&batch.map_err(Failure::Query)?, &schema);
+                    let batch = batch.map_err(|error| Failure::Query(error.into()))?;
+                    writer.write(&batch).map_err(Failure::Answer)?;
                 }
                 writer.finish().map_err(Failure::Answer)
             };
