@@ -197,3 +197,69 @@ def test_times_with_and_without_an_offset_stay_what_they_are(tmp_path: Path, nam
         assert found == ["2026-01-31 10:00:00", "2026-01-31 08:00:00"]
     else:
         assert all(text in content for text in found)
+
+
+# Another zone's days
+
+
+def test_months_and_days_are_those_of_the_zone(database: Database, tmp_path: Path) -> None:
+    database.sql("""
+        create table docs (invoice_id bigint primary key, issue_date timestamptz not null, issuer_id bigint,
+            receiver_id bigint, amount_usd numeric(12, 2) not null);
+        -- Around the borders of months in Madrid, and around both changes of its clocks in 2025.
+        insert into docs
+        select n, t, 1, 2, n from (values
+            (1, '2025-12-31 22:59:59.999999+00'::timestamptz), (2, '2025-12-31 23:00:00+00'),
+            (3, '2026-01-31 22:59:59+00'), (4, '2026-01-31 23:30:00+00'),
+            (5, '2025-03-30 00:59:59+00'), (6, '2025-03-30 01:00:00+00'), (7, '2025-03-31 21:59:59+00'),
+            (8, '2025-03-31 22:00:00+00'), (9, '2025-10-26 00:30:00+00'), (10, '2025-10-26 01:30:00+00'),
+            (11, '2025-10-31 23:00:00+00')) as rows (n, t);
+        grant select on docs to invoice_reader;
+    """)
+    zone = ("--table", "docs", "--time-zone", "Europe/Madrid")
+    window = ("--as-of", "2026-02-15", "--months", "12")
+    lake = tmp_path.as_uri()
+
+    def months() -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for folder in sorted((tmp_path / "invoices").iterdir()):
+            rows = duckdb.read_parquet(str(folder / "*.parquet")).fetchall()
+            found[folder.name.removeprefix("issue_date_yearmonth=")[:7]] = sorted(row[0] for row in rows)
+        return found
+
+    run("query_source", "--lake", lake, *window, *zone, env=env(database))
+    local = "to_char(issue_date at time zone 'Europe/Madrid', 'YYYY-MM')"
+    expected = dict(database.sql(f"select {local}, array_agg(invoice_id order by 1) from docs group by 1"))
+    assert months() == expected
+    assert expected["2026-02"] == [4]
+    assert expected["2025-04"] == [8]
+    written = duckdb.read_parquet(f"{tmp_path}/invoices/*/*.parquet").filter("invoice_id = 10").fetchall()
+    assert str(written[0][1]) == "2025-10-26 02:30:00"
+    verified = run("inspect_lake", "verify", "--deep", "--lake", lake, *window, *zone, env=env(database))
+    assert verified.result["months_differ"] == 0
+    assert (
+        run("query_source", "--lake", lake, *window, *zone, env=env(database)).result["months_unchanged"]
+        == 12
+    )
+    # In UTC other months are other months, and read anew.
+    run("query_source", "--lake", lake, *window, "--table", "docs", env=env(database))
+    assert months()["2026-01"] == [3, 4]
+    for wrong, said in (("UTC+2", "knows no time zone"), ("Europe/Madird", "knows no time zone")):
+        done = run(
+            "query_source", "--lake", lake, *window, "--table", "docs", "--time-zone", wrong,
+            env=env(database), check=False,
+        )  # fmt: skip
+        assert done.exit_code == 78
+        assert said in done.result["error"]
+    done = run(
+        "query_source",
+        "--lake",
+        lake,
+        *window,
+        "--time-zone",
+        "Europe/Madrid",
+        env=env(database),
+        check=False,
+    )
+    assert done.exit_code == 78
+    assert "has no time zone" in done.result["error"]

@@ -42,6 +42,10 @@ pub struct SelectArgs {
     /// away from zero
     #[arg(long, env = "ROUND_FLOATS", value_parser = clap::value_parser!(u8).range(0..=10), value_name = "DIGITS")]
     pub round_floats: Option<u8>,
+
+    /// Zone whose days and months count, for issue dates with a time zone: Europe/Madrid; UTC by default
+    #[arg(long, env = "SOURCE_TIME_ZONE", value_name = "ZONE")]
+    pub time_zone: Option<String>,
 }
 
 /// What an amount of 1 is.
@@ -69,6 +73,9 @@ impl SelectArgs {
         }
         if let Some(digits) = self.round_floats {
             options.push_str(&format!(" round_floats={digits}"));
+        }
+        if let Some(zone) = &self.time_zone {
+            options.push_str(&format!(" time_zone={zone}"));
         }
         if let Some(condition) = &self.condition {
             options.push_str(&format!(" where={:?}", condition.trim()));

@@ -43,6 +43,9 @@ impl Session {
                 "--round-floats is for Postgres; in SQLite alter the amounts to TEXT or INTEGER",
             ));
         }
+        if select.time_zone.is_some() {
+            return Err(Error::usage("--time-zone is for Postgres; dates in SQLite are texts in UTC"));
+        }
         if !path.exists() {
             return Err(Error::config(format!(
                 "the SQLite file {} does not exist; check the source URL",

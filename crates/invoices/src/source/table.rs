@@ -9,6 +9,8 @@ use crate::money::{MAX_PRECISION, MoneyType};
 use crate::month::Month;
 use postgres::Client;
 
+/// The zone whose days count if no other is named.
+const UTC: &str = "UTC";
 /// First day that a month can hold.
 pub const FIRST_DAY: &str = "0001-01-01";
 /// First day that no month can hold any more.
@@ -35,6 +37,8 @@ pub struct PostgresTable {
     pub names: ColumnNames,
     pub money: MoneyType,
     pub date_type: DateType,
+    /// Zone of the days and months, one that the server knows.
+    zone: String,
     amount: Amount,
     /// Columns without NOT NULL, by name.
     pub nullable: Vec<String>,
@@ -96,8 +100,10 @@ impl PostgresTable {
             }
         }
         let heaps = Self::heaps(client, oid, &kind, &relation)?;
+        let date_type = date_type(&date_column, date)?;
         Ok(Self {
-            date_type: date_type(&date_column, date)?,
+            zone: zone(client, select, date_type, date)?,
+            date_type,
             money: money_type(&amount_column, amount, args.amount_scale, select)?,
             amount: amount_of(&amount_column, select),
             condition: select.condition(Language::Postgres)?,
@@ -163,7 +169,7 @@ impl PostgresTable {
         let [id, date, issuer, receiver, amount] = self.names.in_order().map(quote);
         let date = match self.date_type {
             DateType::Timestamp => date,
-            DateType::TimestampTz => format!("({date} at time zone 'UTC')"),
+            DateType::TimestampTz => format!("({date} at time zone '{}')", self.zone),
             DateType::Date => format!("{date}::timestamp"),
         };
         let amount = match self.amount {
@@ -206,11 +212,12 @@ impl PostgresTable {
         format!("{date} >= {} or {date} < {}", self.date_literal(END_DAY), self.date_literal(FIRST_DAY))
     }
 
-    /// A day, `2026-01-05`, as a literal of the date's type; its midnight in UTC.
+    /// A day, `2026-01-05`, as a literal of the date's type; its midnight in the zone that counts.
     pub fn date_literal(&self, day: &str) -> String {
         match self.date_type {
             DateType::Timestamp => format!("'{day} 00:00:00'::timestamp"),
-            DateType::TimestampTz => format!("'{day} 00:00:00+00'::timestamptz"),
+            DateType::TimestampTz if self.zone == UTC => format!("'{day} 00:00:00+00'::timestamptz"),
+            DateType::TimestampTz => format!("('{day} 00:00:00'::timestamp at time zone '{}')", self.zone),
             DateType::Date => format!("'{day}'::date"),
         }
     }
@@ -232,6 +239,29 @@ fn date_type(column: &Column, name: &str) -> Result<DateType> {
         "date" => Ok(DateType::Date),
         other => Err(Error::config(format!(
             "column {name} has type {other}; the issue date must be timestamp, timestamptz or date"
+        ))),
+    }
+}
+
+/// The zone whose days count.
+///
+/// # Errors
+/// Configuration for a zone that the server doesn't know, and for dates that have none.
+fn zone(client: &mut Client, select: &SelectArgs, kind: DateType, column: &str) -> Result<String> {
+    let Some(zone) = &select.time_zone else { return Ok(UTC.to_owned()) };
+    if kind != DateType::TimestampTz {
+        return Err(Error::config(format!(
+            "column {column} has no time zone, so its days are what it says; leave out --time-zone, or name a view with \
+             ({} at time zone 'UTC')",
+            quote(column)
+        )));
+    }
+    // Asked by name: as a specification of its own, UTC+2 would be two hours behind.
+    let known = client.query_opt("select name from pg_timezone_names where name = $1", &[zone]);
+    match known.map_err(|error| failed("cannot look up the time zone", error))? {
+        Some(_) => Ok(zone.clone()),
+        None => Err(Error::config(format!(
+            "the server knows no time zone {zone:?}; use a name such as Europe/Madrid (select name from pg_timezone_names)"
         ))),
     }
 }

@@ -110,7 +110,8 @@ pub fn take_source(
             if let Some(snapshot) = snapshot {
                 begin.push_str(&format!("; set transaction snapshot '{snapshot}'"));
             }
-            begin.push_str("; set local timezone = 'UTC'");
+            let zone = select.time_zone.as_deref().unwrap_or("UTC");
+            begin.push_str(&format!("; set local timezone = '{}'", zone.replace('\'', "''")));
             client.batch_execute(&begin).map_err(|error| failed(doing, error))?;
             let copied =
                 client.copy_out(&postgres_sql(args, select, month)?).map_err(|error| failed(doing, error))?;
