@@ -150,10 +150,10 @@ fn postgres_relations(client: &mut Client) -> Result<Vec<Relation>> {
     let mut relations: Vec<Relation> = Vec::new();
     for row in &rows {
         let (schema, table): (String, String) = (row.get(0), row.get(1));
-        let is_same = |last: &&mut Relation| last.schema.as_ref() == Some(&schema) && last.table == table;
-        if relations.last_mut().as_ref().is_none_or(|last| !is_same(last)) {
-            let schema = Some(schema.clone());
-            relations.push(Relation { schema, table, rows: row.get(2), columns: Vec::new() });
+        let is_new =
+            relations.last().is_none_or(|last| last.schema.as_ref() != Some(&schema) || last.table != table);
+        if is_new {
+            relations.push(Relation { schema: Some(schema), table, rows: row.get(2), columns: Vec::new() });
         }
         let type_name: String = row.get(4);
         let column = Column {
@@ -163,7 +163,9 @@ fn postgres_relations(client: &mut Client) -> Result<Vec<Relation>> {
             is_key: row.get(7),
             refers_to: row.get(8),
         };
-        relations.last_mut().into_iter().for_each(|relation| relation.columns.push(column.clone()));
+        if let Some(relation) = relations.last_mut() {
+            relation.columns.push(column);
+        }
     }
     Ok(relations)
 }
