@@ -13,7 +13,9 @@ from support.services import Bucket, Database, Minio, tools_folder
 from support.tasks import binary
 
 PEERS_FOLDER = Path(__file__).resolve().parent / "peers"
-PEERS = ("pyspark_jdbc", "duckdb_sql", "connectorx_polars")
+PEERS = ("pyspark_jdbc", "duckdb_sql", "connectorx_polars", "duckdb_grouped")
+# These write the statistics and no copy of the invoices.
+GROUPED_ONLY = ("duckdb_grouped",)
 LIMIT = "limit: psql copy binary"
 PROJECT = "project"
 
@@ -47,6 +49,8 @@ class Contestant:
     keeps_place: bool = False
     # False for who writes no statistics that could be checked.
     writes: bool = True
+    # False for who writes the statistics alone.
+    writes_invoices: bool = True
 
 
 def window_flags(options: Namespace, months: int) -> list[str]:
@@ -110,7 +114,7 @@ def peer(database: Database, options: Namespace, months: int, name: str, jar: st
         return [[sys.executable, str(script), *output, *window_flags(options, months)]]
 
     env = {"SOURCE_URL": database.admin_url, "POSTGRES_JDBC_JAR": jar}
-    return Contestant(name, months, commands, env)
+    return Contestant(name, months, commands, env, writes_invoices=name not in GROUPED_ONLY)
 
 
 def jdbc_jar() -> str | None:
