@@ -80,12 +80,12 @@ def fill_evenly(database: Database, options: Namespace) -> None:
     """Draw businesses evenly and dates without regard to ids."""
     end = months_later(options.until, 1)
     window = f"timestamp '{months_later(end, -options.months)}', timestamp '{end}'"
-    database.sql(f"select setseed({1 / (options.seed + 1)})")
     database.sql(
         f"insert into customers select n, 'Business ' || n from generate_series(1, {options.customers}) n"
     )
     database.sql("alter table invoices disable trigger all")
     database.sql(f"""
+        select setseed({1 / (options.seed + 1)});
         insert into invoices
         select n, start + random() * (stop - start), 1 + floor(random() * {options.customers}),
                1 + floor(random() * {options.customers}), round((random() * 10000)::numeric, 2)
