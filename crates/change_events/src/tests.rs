@@ -165,7 +165,7 @@ fn positions_of_no_log_are_refused() {
     let mut strange = envelope("c", Value::Null, row());
     for lsn in [json!(1_u64 << 54), json!(-1), json!("FFFFFFFF/0"), json!(i64::MAX)] {
         strange["source"]["lsn"] = lsn;
-        assert!(refusal(&strange).contains("no position in a log"));
+        assert!(refusal(&strange).contains("not a position in a log"));
     }
 }
 

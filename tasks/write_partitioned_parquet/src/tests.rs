@@ -108,7 +108,7 @@ async fn a_month_without_invoices_is_emptied() {
 }
 
 #[tokio::test]
-async fn an_object_that_somebody_changed_is_written_again() {
+async fn an_object_that_somebody_changed_is_written_again_and_a_strange_one_stays() {
     let fixture = Fixture::new();
     fixture.stage_all(&IDS).await;
     publish(&fixture, &[]).await.unwrap();
@@ -116,8 +116,12 @@ async fn an_object_that_somebody_changed_is_written_again() {
     let path = format!("{folder}/business_id=42/part-0.parquet");
     fixture.lake.put(&path, bytes::Bytes::from_static(b"not Parquet")).await.unwrap();
     fixture.lake.put(&format!("{folder}/stray.txt"), bytes::Bytes::from_static(b"?")).await.unwrap();
-    assert_eq!(publish(&fixture, &[]).await.unwrap()["months_written"], 1);
-    assert_eq!(fixture.published(Fixture::newest()).await.len(), 4);
+    for months_written in [1, 0] {
+        let line = publish(&fixture, &[]).await.unwrap();
+        assert_eq!(line["months_written"], months_written);
+        assert!(line["warnings"][0].as_str().unwrap().contains("stray.txt"), "{line}");
+    }
+    assert_eq!(fixture.published(Fixture::newest()).await.len(), 5);
     assert_eq!(read(&fixture, &path).await.num_rows(), 1);
 }
 

@@ -144,12 +144,11 @@ impl Session {
     }
 
     fn fingerprint_of(&mut self, row: &Row) -> Result<Fingerprint> {
-        let names = &self.table.names;
+        let names = self.table.names.clone();
         for (index, column) in [(4, &names.invoice_id_column), (5, &names.amount_column)] {
             let missing: i64 = row.get(index);
             if missing > 0 {
-                let column = column.clone();
-                return Err(self.without(&column, missing));
+                return Err(self.without(column, missing));
             }
         }
         let (amount, hash): (String, String) = (row.get(2), row.get(3));
