@@ -30,6 +30,7 @@ def test_a_partitioned_table_with_names_of_its_own_and_soft_deletes(
     database: Database, tmp_path: Path
 ) -> None:
     database.sql("""
+        drop table public.invoices cascade;
         create schema "Billing";
         create table "Billing".companies (id bigint primary key, name text);
         create type "Billing".doc_state as enum ('Draft', 'Sent', 'Paid');
