@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ KINDS = {
     "long numbers": ["9223372036854775808", "1", "-9223372036854775809"],
     "booleans": ["true", "false"],
 }
-SEEDS = 4
+SEEDS = 2
 QUESTIONS = (
     "SELECT CAST(k AS VARCHAR) AS k, SUM(n) AS n FROM x GROUP BY k",
     "SELECT COUNT(*) AS n FROM x WHERE k IS NULL",
@@ -93,11 +94,15 @@ def test_values_on_s3_are_those_on_a_disk(tmp_path: Path, bucket: Bucket) -> Non
     assert ask(f"{bucket.url}/folder/", question, bucket.env) == oracle(tmp_path, question)
 
 
-def test_a_listing_of_more_than_five_pages_is_read_whole(tmp_path: Path, bucket: Bucket) -> None:
+def test_a_listing_of_more_than_one_page_is_read_whole(tmp_path: Path, bucket: Bucket) -> None:
     fill(tmp_path, ["1"])
     content = next(tmp_path.rglob("*.parquet")).read_bytes()
-    count = 5_003
-    for number in range(count):
+    count = 1_003
+
+    def put(number: int) -> None:
         bucket.client.put_object(Bucket=bucket.name, Key=f"folder/k={number}/0.parquet", Body=content)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(put, range(count)))
     found = ask(f"{bucket.url}/folder/", "SELECT COUNT(*) AS n, SUM(k) AS k FROM x", bucket.env)
     assert found == [(str(count), str(count * (count - 1) // 2))]
