@@ -23,6 +23,10 @@ pub const COUNTERPARTIES: &str = "counterparties";
 /// Digits of a sum, the most that a 128-bit decimal has.
 pub const TOTAL_PRECISION: u8 = 38;
 
+/// Rows of a row group at most. Rows are sorted by business, and a reader of one business reads one
+/// group: some 400 KB of all columns.
+pub const ROWS_PER_GROUP: usize = 16 * 1024;
+
 /// Which table the statistics are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {

@@ -1,8 +1,10 @@
 //! The grouping, in Polars: a month's invoices to statistics per business. Bytes in, frame out.
 //!
-//! Both sides of an invoice and the counterparties are grouped apart, and their partial results
-//! are merged like those of months: one merge serves both, and NULL needs no join to meet NULL.
+//! Where ids lie close together, businesses are places in an array ([`crate::dense`]). Elsewhere both
+//! sides of an invoice and the counterparties are grouped apart, and their partial results are merged
+//! like those of months: one merge serves both, and NULL needs no join to meet NULL.
 
+use crate::dense::Dense;
 use crate::engine::{self, collect};
 use crate::merge;
 use crate::pairs::{Pairs, Share};
@@ -12,6 +14,7 @@ use invoices::money::MoneyType;
 use invoices::parquet::business_ids;
 use invoices::statistics::{self as names, Scope};
 use polars::prelude::*;
+use std::ops::RangeInclusive;
 
 /// One side of an invoice, and the columns of the statistics that come from it.
 struct Side {
@@ -53,15 +56,51 @@ pub struct AtOnce {
 /// Refused when the object cannot be read as invoices.
 pub fn month(object: Bytes, rows: u64, at_once: AtOnce, money: MoneyType) -> Result<DataFrame> {
     let ids = business_ids(&object)?;
+    let dense = ids.as_ref().and_then(|ids| Dense::of(ids, rows));
     let object = engine::in_memory(vec![object]);
+    match dense {
+        Some(dense) => by_place(&object, rows, at_once, money, ids, dense),
+        None => by_key(&object, rows, at_once, money, ids),
+    }
+}
+
+/// For ids that lie close together.
+fn by_place(
+    object: &ScanSources,
+    rows: u64,
+    at_once: AtOnce,
+    money: MoneyType,
+    ids: Option<RangeInclusive<i64>>,
+    mut dense: Dense,
+) -> Result<DataFrame> {
+    for share in Share::all(rows.div_ceil(at_once.pairs)) {
+        let mut pairs = Pairs::new(ids.clone(), share);
+        for first in (0..rows.max(1)).step_by(at_once.rows as usize) {
+            let invoices = slice(object, first, at_once.rows, columns_for(share))?;
+            pairs.add(&invoices)?;
+            if share.is_first() {
+                dense.add(&invoices)?;
+            }
+        }
+        pairs.each_place(|low, high| dense.meet(low, high))?;
+    }
+    dense.into_frame(money)
+}
+
+/// For any ids: both sides and the pairs are partial results, merged by Polars.
+fn by_key(
+    object: &ScanSources,
+    rows: u64,
+    at_once: AtOnce,
+    money: MoneyType,
+    ids: Option<RangeInclusive<i64>>,
+) -> Result<DataFrame> {
     let merged = |partials| merge::merge(partials, money, Scope::Month);
     let mut partials: Vec<LazyFrame> = Vec::new();
     for share in Share::all(rows.div_ceil(at_once.pairs)) {
         let mut pairs = Pairs::new(ids.clone(), share);
-        // The ids are read again for every further share of the pairs, and nothing else is.
-        let columns = if share.is_first() { &COLUMNS[..] } else { &COLUMNS[..2] };
         for first in (0..rows.max(1)).step_by(at_once.rows as usize) {
-            let invoices = slice(&object, first, at_once.rows, columns)?;
+            let invoices = slice(object, first, at_once.rows, columns_for(share))?;
             pairs.add(&invoices)?;
             if share.is_first() {
                 partials = if first > 0 { vec![merged(partials)?.lazy()] } else { partials };
@@ -76,6 +115,11 @@ pub fn month(object: Bytes, rows: u64, at_once: AtOnce, money: MoneyType) -> Res
 
 /// What is read of an invoice, its ids first.
 const COLUMNS: [&str; 4] = ["issuer_id", "receiver_id", "issue_date", "amount_usd"];
+
+/// The ids are read again for every further share of the pairs, and nothing else is.
+fn columns_for(share: Share) -> &'static [&'static str] {
+    if share.is_first() { &COLUMNS } else { &COLUMNS[..2] }
+}
 
 fn slice(object: &ScanSources, first: u64, rows: u64, columns: &[&str]) -> Result<DataFrame> {
     let columns: Vec<Expr> = columns.iter().map(|name| col(*name)).collect();
@@ -113,7 +157,12 @@ mod tests {
     }
 
     fn staged_by(invoices: &[Invoice], expected: &Fingerprint, at_once: AtOnce) -> Bytes {
-        let mut frame = month(object(invoices, expected), expected.rows, at_once, MONEY).unwrap();
+        let (object, rows) = (object(invoices, expected), expected.rows);
+        let ids = business_ids(&object).unwrap();
+        let mut frame = month(object.clone(), rows, at_once, MONEY).unwrap();
+        // Whichever way was taken, the general one says the same.
+        let by_key = by_key(&engine::in_memory(vec![object]), rows, at_once, MONEY, ids).unwrap();
+        assert!(frame.equals_missing(&by_key), "{frame} where Polars has {by_key}");
         totals::check(&frame, expected, MONEY.scale, "the test").unwrap();
         engine::to_parquet(&mut frame).unwrap()
     }
@@ -212,8 +261,26 @@ mod tests {
         proptest::collection::vec(one, 1..300)
     }
 
+    /// Ids within some hundred of each other, at either end of their type and around zero.
+    fn close_invoices() -> impl Strategy<Value = Vec<Invoice>> {
+        let limit = MONEY.max_unscaled();
+        let base = prop_oneof![Just(i64::MIN + 2), Just(-50), Just(1), Just(i64::MAX - 100)];
+        base.prop_flat_map(move |base| {
+            let business =
+                || prop_oneof![1 => Just(None), 8 => (0_i64..100).prop_map(move |id| Some(base + id))];
+            let one = (business(), business(), -limit..=limit)
+                .prop_map(|(issuer, receiver, amount)| invoice(issuer, receiver, amount));
+            proptest::collection::vec(one, 1..300)
+        })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn invoices_of_close_ids_are_grouped_as_one_at_a_time(invoices in close_invoices()) {
+            prop_assert_eq!(lines_of(&staged(&invoices)), lines(&naive(&invoices), true));
+        }
+
         #[test]
         fn any_invoices_are_grouped_as_one_at_a_time(invoices in invoices()) {
             prop_assert_eq!(lines_of(&staged(&invoices)), lines(&naive(&invoices), true));

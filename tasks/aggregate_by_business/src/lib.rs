@@ -5,7 +5,8 @@
 //! * [`month`], [`window`]: one partition each, from its inputs to its commit record.
 //! * [`staging`]: what the two have in common.
 //! * [`grouping`]: who groups a month.
-//! * [`group`], [`merge`]: the grouping in Polars; [`pairs`]: counterparties by sorting (no I/O).
+//! * [`group`], [`merge`]: the grouping in Polars; [`dense`]: the same by position where ids allow it;
+//!   [`pairs`]: counterparties by sorting (no I/O).
 //! * [`spark`]: the same on a Spark cluster.
 //! * [`totals`]: what was grouped adds up to what was read (no I/O).
 //! * [`engine`]: how Polars is called.
@@ -15,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod args;
+mod dense;
 mod engine;
 mod group;
 mod grouping;

@@ -10,8 +10,8 @@
 //! follow the month: every pair falls into one share, and the counts of the shares add up.
 
 use crate::engine::failed;
-use invoices::Result;
 use invoices::statistics::{BUSINESS_ID, COUNTERPARTIES};
+use invoices::{Error, Result};
 use polars::prelude::*;
 use rustc_hash::FxBuildHasher;
 use std::hash::{BuildHasher, Hash};
@@ -78,6 +78,18 @@ impl Pairs {
                 pairs.extend(ends.filter_map(in_order).filter(|pair| share.holds(pair)));
             }
         }
+        Ok(())
+    }
+
+    /// Hands over every distinct pair as places counted from the smallest id, which is 1; NULL is 0.
+    ///
+    /// # Errors
+    /// Bug when the ids do not allow it.
+    pub fn each_place(self, mut meet: impl FnMut(u32, u32)) -> Result<()> {
+        let Found::Packed(_, pairs) = self.found else {
+            return Err(Error::bug("pairs of ids that lie far apart have no places"));
+        };
+        pairs.sorted().into_iter().for_each(|key| meet((key >> 32) as u32, key as u32));
         Ok(())
     }
 

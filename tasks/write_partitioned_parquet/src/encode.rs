@@ -7,13 +7,12 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use invoices::Result;
 use invoices::parquet::table_properties;
+use invoices::statistics::ROWS_PER_GROUP;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
-
-/// Rows are sorted by business, and a reader of one business reads one group: some 400 KB of all columns.
-const ROWS_PER_GROUP: usize = 16 * 1024;
 
 /// Fewer rows than this compress to nothing less, and a compressor costs a good part of a megabyte.
 const ROWS_WORTH_COMPRESSING: usize = 64;
@@ -29,6 +28,14 @@ pub fn encode(rows: &RecordBatch) -> Result<Bytes> {
     Ok(object.into())
 }
 
+/// Whether an object that was staged is fit to be published as it is: a reader of one business then
+/// reads as little of it as of one that [`encode`] makes.
+pub fn is_publishable(staged: &Bytes) -> Result<bool> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(staged.clone())?;
+    let groups = reader.metadata().row_groups();
+    Ok(groups.iter().all(|group| group.num_rows() <= ROWS_PER_GROUP as i64))
+}
+
 fn properties(rows: usize) -> WriterProperties {
     let properties = table_properties(ROWS_PER_GROUP).set_dictionary_enabled(false);
     if rows < ROWS_WORTH_COMPRESSING {
@@ -41,7 +48,6 @@ fn properties(rows: usize) -> WriterProperties {
 mod tests {
     use super::*;
     use crate::testing;
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     #[test]
     fn an_object_gives_back_its_rows() {
@@ -53,6 +59,18 @@ mod tests {
                 reader.with_batch_size(10_000).build().unwrap().map(Result::unwrap).collect();
             assert_eq!(found, [rows]);
         }
+    }
+
+    #[test]
+    fn an_object_with_large_row_groups_is_not_published_as_it_is() {
+        let ids: Vec<Option<i64>> = (0..ROWS_PER_GROUP as i64 + 1).map(Some).collect();
+        let rows = testing::statistics(&ids);
+        let mut in_one_group = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut in_one_group, rows.schema(), None).unwrap();
+        writer.write(&rows).unwrap();
+        writer.close().unwrap();
+        assert!(!is_publishable(&in_one_group.into()).unwrap());
+        assert!(is_publishable(&encode(&rows).unwrap()).unwrap());
     }
 
     #[test]

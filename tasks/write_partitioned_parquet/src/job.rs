@@ -1,6 +1,6 @@
 //! What is published: one partition of a staged table as one partition of a published one.
 
-use crate::encode::encode;
+use crate::encode::{encode, is_publishable};
 use crate::partitions::{self, cut};
 use crate::staged;
 use crate::totals::Totals;
@@ -128,10 +128,14 @@ impl Job {
     }
 
     fn cut(&self, staged: &CommitRecord, object: Bytes, by: PartitionBy) -> Result<Vec<(Part, RecordBatch)>> {
-        let rows = staged::rows(object, staged, Scope::Month)?;
+        let rows = staged::rows(object.clone(), staged, Scope::Month)?;
+        // A month that is one object has the rows and columns that were staged.
+        let as_staged = matches!(by, PartitionBy::Month) && is_publishable(&object)?;
         let part = |partition: partitions::Partition| {
             let path = format!("{}/{}{}", self.folder(), partition.folder, names::OBJECT_NAME);
-            (Part { path, body: Body::Rows(partition.rows.clone()) }, partition.rows)
+            let body =
+                if as_staged { Body::Encoded(object.clone()) } else { Body::Rows(partition.rows.clone()) };
+            (Part { path, body }, partition.rows)
         };
         Ok(cut(&rows, by)?.into_iter().map(part).collect())
     }
