@@ -2,7 +2,7 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/invoice-platform/target
 ARGS ?=
 
-.PHONY: demo test kubernetes dist bench lint faults deny book up down
+.PHONY: demo test questions kubernetes dist bench lint faults deny book up down
 
 # The batch path from mock data to published partitions, in ./demo.
 demo:
@@ -12,6 +12,11 @@ demo:
 test:
 	scripts/setup.sh test
 	scripts/test.sh
+
+# Generated questions to query_lake and DuckDB, on the binaries `make test` built: ARGS="--minutes 60 --seed 7".
+questions:
+	scripts/setup.sh test
+	scripts/test.sh questions $(ARGS)
 
 # The chart on a Kubernetes of one node with real pods, on the binaries `make test` built. Its programs are built from
 # their Go modules the first time, for about ten minutes.

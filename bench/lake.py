@@ -78,6 +78,40 @@ def questions(business: int, buckets: int) -> list[Question]:
     ]
 
 
+# Over every invoice: what costs is reading, joining, grouping and sorting, not the start.
+LARGE = [
+    Question(
+        "all invoices joined with customers",
+        "SELECT c.customer_name, COUNT(*) AS n, SUM(i.amount_usd) AS total FROM invoices AS i"
+        " JOIN customers AS c ON c.customer_id = i.receiver_id GROUP BY c.customer_name"
+        " ORDER BY total DESC, c.customer_name LIMIT 100",
+        joins=True,
+    ),
+    Question(
+        "all invoices joined with customers twice, by month",
+        "SELECT i.issue_date_yearmonth, COUNT(*) AS n, SUM(i.amount_usd) AS total, MIN(c.customer_name) AS a,"
+        " MAX(r.customer_name) AS z FROM invoices AS i JOIN customers AS c ON c.customer_id = i.issuer_id"
+        " JOIN customers AS r ON r.customer_id = i.receiver_id GROUP BY 1 ORDER BY 1",
+        joins=True,
+    ),
+    Question(
+        "distinct receivers of every business",
+        "SELECT issuer_id, COUNT(DISTINCT receiver_id) AS n FROM invoices GROUP BY issuer_id"
+        " ORDER BY n DESC, issuer_id LIMIT 100",
+    ),
+    Question(
+        "distinct businesses of every month",
+        "SELECT issue_date_yearmonth, COUNT(DISTINCT issuer_id), COUNT(DISTINCT receiver_id) FROM invoices"
+        " GROUP BY issue_date_yearmonth ORDER BY issue_date_yearmonth",
+    ),
+    Question(
+        "three largest invoices of every business",
+        "SELECT COUNT(*), SUM(amount_usd) FROM (SELECT amount_usd, ROW_NUMBER() OVER (PARTITION BY issuer_id"
+        " ORDER BY amount_usd DESC, invoice_id) AS place FROM invoices) AS t WHERE place <= 3",
+    ),
+]
+
+
 def arguments() -> argparse.Namespace:
     """Read the sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -89,6 +123,7 @@ def arguments() -> argparse.Namespace:
         "--business", type=int, default=61302, help="trades every month; 4242 is missing in some"
     )
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--large-runs", type=int, default=3, help="of the questions over every invoice")
     return parser.parse_args()
 
 
@@ -163,7 +198,8 @@ def theirs(question: Question, bucket: Bucket, database: Database, endpoint: str
     ]
     ddl = run("query_lake", "ddl", "--engine", "duckdb", "--lake", bucket.url, env=env, check=False).stdout
     views = "\n".join(line for line in ddl.splitlines() if not line.startswith("--"))
-    setup += [view for view in views.split(";") if "VIEW invoice_by_business" in view]
+    wanted = "VIEW invoice_by_business" if "invoice_by_business" in question.sql else "VIEW invoices"
+    setup += [view for view in views.split(";") if wanted in view]
     if question.joins:
         setup += [
             f"LOAD '{extension(duckdb_extension_postgres_scanner)}'",
@@ -254,17 +290,25 @@ def main() -> None:
             project, peer = Contestant("query_lake"), Contestant("DuckDB")
             for question in questions(options.business, buckets):
                 measure(question, [(project, ours), (peer, theirs)], bucket, database, options.runs)
-            parts.append(table(by, len(bucket.keys("invoice_by_business/")), project, peer))
+            parts.append(
+                table(f"`{by}`, {len(bucket.keys('invoice_by_business/')):,} objects", project, peer)
+            )
+        if options.large_runs:
+            project, peer = Contestant("query_lake"), Contestant("DuckDB")
+            for question in LARGE:
+                measure(question, [(project, ours), (peer, theirs)], bucket, database, options.large_runs)
+            objects = len(bucket.keys("invoices/"))
+            parts.append(table(f"`invoices`, {objects:,} objects, {options.large_runs} runs", project, peer))
     text = "\n".join(parts)
     RESULTS_FOLDER.mkdir(exist_ok=True)
     (RESULTS_FOLDER / f"{today}-lake-{options.invoices}-invoices.md").write_text(text)
     print(text)
 
 
-def table(by: str, objects: int, project: Contestant, peer: Contestant) -> str:
-    """Return the table of one way to cut the statistics."""
+def table(heading: str, project: Contestant, peer: Contestant) -> str:
+    """Return the table of one way to cut the statistics, or of the large questions."""
     lines = [
-        f"`{by}`, {objects:,} objects:",
+        f"{heading}:",
         "",
         "| question | query_lake s | DuckDB s | ratio | query_lake bytes | DuckDB bytes | requests |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -6,6 +6,7 @@
 #   scripts/test.sh fresh    set-up and the crates that need the system, in a bare Debian
 #   scripts/test.sh rust     lints and unit tests, and both executables
 #   scripts/test.sh e2e      tests/ against the executables already built
+#   scripts/test.sh questions   generated questions to query_lake and DuckDB, for as long as --minutes says
 #   scripts/test.sh faults   of those, the ones that break something on purpose
 #   scripts/test.sh kubernetes   the chart on a Kubernetes of one node
 #   scripts/test.sh deny     dependencies against deny.toml
@@ -92,6 +93,7 @@ rust)
     binaries
     ;;
 e2e) end_to_end "${@:2}" ;;
+questions) python tests/generate_questions.py "${@:2}" ;;
 deny) cargo deny check "${@:2}" ;;
 kubernetes) pytest tests/test_kubernetes.py "${@:2}" ;;
 faults)
@@ -99,7 +101,7 @@ faults)
     end_to_end -m faults -rP "${@:2}"
     ;;
 *)
-    echo "usage: scripts/test.sh [lint|fresh|rust|e2e|faults|kubernetes|deny]" >&2
+    echo "usage: scripts/test.sh [lint|fresh|rust|e2e|questions|faults|kubernetes|deny]" >&2
     exit 2
     ;;
 esac
