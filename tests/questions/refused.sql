@@ -75,3 +75,18 @@ SELECT MD5(name) FROM customers;
 
 -- refused: Empty tuple
 SELECT COUNT(*) FROM invoices GROUP BY ();
+
+-- refused: NOT EXISTS
+SELECT COUNT(*) FROM customers WHERE credit_limit > 5 OR customer_id NOT IN (SELECT receiver_id FROM invoices);
+
+-- refused: NOT EXISTS
+SELECT COUNT(*) FROM customers WHERE (customer_id NOT IN (SELECT receiver_id FROM invoices)) IS NULL;
+
+-- refused: loses NULLs
+SELECT COUNT(*) FROM customers WHERE 5 NOT IN (SELECT receiver_id FROM invoices);
+
+-- refused: HAVING without GROUP BY
+SELECT COUNT(*) FROM customers HAVING (SELECT MIN(credit_limit) FROM customers) < 0;
+
+-- refused: leave it out of the order
+SELECT country, COUNT(*) FROM customers WHERE country = 'DE' GROUP BY CUBE (country, customer_id) ORDER BY country;

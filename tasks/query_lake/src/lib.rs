@@ -28,6 +28,7 @@ mod interactive;
 mod lake_tables;
 mod layout;
 mod lint;
+mod membership;
 mod memory;
 mod objects;
 mod output;

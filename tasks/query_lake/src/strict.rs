@@ -2,6 +2,7 @@
 //! whole numbers that do not fit their type are errors instead of other numbers, and constructs that it answers
 //! wrongly are refused.
 
+use crate::membership;
 use arrow::compute::kernels::numeric::{add, mul, sub};
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -23,10 +24,10 @@ use datafusion::sql::sqlparser::ast::{Query, SetExpr, SetOperator, SetQuantifier
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Refuses set operations that DataFusion reads but answers without counting rows.
+/// Refuses what DataFusion reads and answers wrongly.
 ///
 /// # Errors
-/// For INTERSECT ALL and EXCEPT ALL, wherever they stand.
+/// For INTERSECT ALL and EXCEPT ALL, and for what [`membership`] says, wherever they stand.
 pub fn check_statement(statement: &Statement) -> Result<()> {
     match statement {
         Statement::Statement(statement) => refuse_in(statement.as_ref()),
@@ -48,6 +49,9 @@ impl Visitor for SetOperations {
     type Break = String;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
+        if let Some(sentence) = membership::refusal(query) {
+            return ControlFlow::Break(sentence.to_owned());
+        }
         uncounted(&query.body)
     }
 }
