@@ -8,8 +8,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from support.asked import make_data
 from support.generated import Asked, Comparison, Finding, compare
-from support.questions import make_data
 
 
 def main() -> None:

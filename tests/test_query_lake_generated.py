@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.asked import Data, Pairs, make_data
 from support.generated import Asked, Comparison, Finding, compare
 from support.generator import Generator
-from support.questions import Data, Pairs, make_data
 
 
 @pytest.fixture(scope="module")

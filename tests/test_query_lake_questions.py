@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.questions import Data, ask_all, difference, make_data, questions
+from support.asked import Data, ask_all, difference, make_data, questions
 from support.services import REPOSITORY
 
 FOLDER = Path(__file__).parent / "questions"

@@ -12,8 +12,8 @@ from typing import Self
 
 import duckdb
 
+from support.asked import Data, Pairs, Question, difference
 from support.generator import TABLES, Generator, Node
-from support.questions import Data, Pairs, Question, difference
 
 ATTEMPTS_MAX = 400
 DECIMALS = re.compile(r"DECIMAL\(\d+, ?\d+\)")
