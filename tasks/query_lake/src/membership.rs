@@ -73,8 +73,7 @@ fn column(expr: &Expr) -> Option<String> {
 }
 
 fn of_select(select: &Select) -> Option<&'static str> {
-    let conditions = select.selection.iter().chain(&select.having);
-    let found = conditions.filter_map(of_condition).next();
+    let found = select.selection.iter().chain(&select.having).find_map(of_condition);
     let is_of_all_rows = matches!(&select.group_by, GroupByExpr::Expressions(groups, _) if groups.is_empty());
     let names_nothing = |having: &Expr| {
         !any(having, &|part| {
