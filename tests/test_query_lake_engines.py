@@ -150,7 +150,7 @@ def test_months_that_are_cut_in_two_ways_are_told(filled: Database, tmp_path: Pa
     run_batch(source, lake, AS_OF, 1, write=BUCKETS)
     done = ddl(lake, "hive", check=False)
     assert done.exit_code == 65
-    assert "cut in 2 ways" in done.stderr
+    assert "partitioned in 2 different ways" in done.stderr
     # A query of this project puts them together.
     total = "select sum(total_amount_issued) as total from invoice_by_business"
     done = run("query_lake", "--lake", lake, "--format", "csv", total, check=False)
