@@ -156,6 +156,8 @@ def test_the_source_connection_says_what_the_table_is_like(tmp_path: Path) -> No
         "source_where": "status <> 'draft'",
         "amount_unit": "cents",
         "amount_scale": 0,
+        "allow_repeated_ids": True,
+        "source_time_zone": None,
     }
     source = {"conn_type": "postgres", "host": "db", "schema": "erp", "login": "reader", "password": "x"}
     environment = {
@@ -178,6 +180,7 @@ def test_the_source_connection_says_what_the_table_is_like(tmp_path: Path) -> No
         "SOURCE_WHERE": "status <> 'draft'",
         "AMOUNT_UNIT": "cents",
         "AMOUNT_SCALE": "0",
+        "ALLOW_REPEATED_IDS": "true",
     }
 
 

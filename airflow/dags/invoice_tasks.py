@@ -147,7 +147,8 @@ def connection_environment() -> dict[str, str]:
         secrets["AWS_ALLOW_HTTP"] = "true"
     for name in TABLE_SETTINGS:
         value = source.extra_dejson.get(name.lower())
-        secrets[name] = None if value is None else str(value)
+        # Numbers, true and false are read by the tasks as JSON writes them.
+        secrets[name] = value if value is None or isinstance(value, str) else json.dumps(value)
     return {name: value for name, value in secrets.items() if value}
 
 

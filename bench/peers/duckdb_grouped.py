@@ -19,13 +19,7 @@ def main() -> None:
     connection.execute(INVOICES.format(month=jobs.MONTH_COLUMN, in_window=job.in_window))
     from_files = "read_parquet($invoices, hive_partitioning = true)"
     connection.execute(duckdb_sql.STATISTICS.replace(from_files, "invoices"))
-    by_month = f"(format parquet, compression zstd, partition_by ({jobs.MONTH_COLUMN}))"
-    connection.execute(f"copy (from statistics) to '{job.table('invoice_by_business')}' {by_month}")
-    job.output.joinpath("business_last_n_months").mkdir()
-    connection.execute(
-        f"copy ({duckdb_sql.WINDOW}) to '{job.table('business_last_n_months')}/part-0.parquet'"
-        " (format parquet, compression zstd)"
-    )
+    duckdb_sql.write_statistics(connection, job)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import duckdb
 import duckdb_extension_postgres_scanner
 import job as jobs
 
+BY_MONTH = f"(format parquet, compression zstd, partition_by ({jobs.MONTH_COLUMN}))"
+
 # The distinct pairs are counted apart from the sums: a count(distinct) among the
 # aggregates keeps a hash set per group, which made the whole job slower.
 STATISTICS = """
@@ -74,26 +76,30 @@ def connect(job: jobs.Job) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def main() -> None:
-    """Copy the invoices, then group what was copied."""
-    job = jobs.from_arguments()
-    job.output.mkdir(parents=True, exist_ok=True)
-    connection = connect(job)
-    by_month = f"(format parquet, compression zstd, partition_by ({jobs.MONTH_COLUMN}))"
-    connection.execute(f"""
-        copy (
-            select *, date_trunc('month', issue_date)::date as {jobs.MONTH_COLUMN}
-            from source.public.invoices
-            where {job.in_window}
-        ) to '{job.table("invoices")}' {by_month}
-    """)
-    connection.execute(STATISTICS, {"invoices": job.table("invoices") + "/*/*.parquet"})
-    connection.execute(f"copy (from statistics) to '{job.table('invoice_by_business')}' {by_month}")
+def write_statistics(connection: duckdb.DuckDBPyConnection, job: jobs.Job) -> None:
+    """Write the table `statistics` by month, and what it adds up to over the window."""
+    connection.execute(f"copy (from statistics) to '{job.table('invoice_by_business')}' {BY_MONTH}")
     job.output.joinpath("business_last_n_months").mkdir()
     connection.execute(
         f"copy ({WINDOW}) to '{job.table('business_last_n_months')}/part-0.parquet'"
         " (format parquet, compression zstd)"
     )
+
+
+def main() -> None:
+    """Copy the invoices, then group what was copied."""
+    job = jobs.from_arguments()
+    job.output.mkdir(parents=True, exist_ok=True)
+    connection = connect(job)
+    connection.execute(f"""
+        copy (
+            select *, date_trunc('month', issue_date)::date as {jobs.MONTH_COLUMN}
+            from source.public.invoices
+            where {job.in_window}
+        ) to '{job.table("invoices")}' {BY_MONTH}
+    """)
+    connection.execute(STATISTICS, {"invoices": job.table("invoices") + "/*/*.parquet"})
+    write_statistics(connection, job)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,10 @@ SELECT COUNT(*) FROM customers WHERE (customer_id NOT IN (SELECT receiver_id FRO
 -- refused: loses NULLs
 SELECT COUNT(*) FROM customers WHERE 5 NOT IN (SELECT receiver_id FROM invoices);
 
--- refused: HAVING without GROUP BY
+-- refused: NOT EXISTS
+SELECT 1 FROM customers UNION ALL SELECT 2 FROM customers WHERE COALESCE(customer_id NOT IN (SELECT receiver_id FROM invoices), true);
+
+-- refused: names a subquery and nothing else
 SELECT COUNT(*) FROM customers HAVING (SELECT MIN(credit_limit) FROM customers) < 0;
 
 -- refused: leave it out of the order

@@ -13,7 +13,8 @@ from typing import Self
 import duckdb
 
 from support.asked import Data, Pairs, Question, difference
-from support.generator import TABLES, Generator, Node
+from support.generator import Generator
+from support.question_tree import TABLES, Node
 
 ATTEMPTS_MAX = 400
 DECIMALS = re.compile(r"DECIMAL\(\d+, ?\d+\)")

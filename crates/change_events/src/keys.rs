@@ -57,12 +57,15 @@ fn ids(message: &Message<'_>, columns: &ColumnNames) -> Result<Vec<i64>, String>
         Some(Cell::Text(text)) if text == UNAVAILABLE => Ok(None),
         Some(cell) => cell.integer().map_err(|why| format!("{id_column} {why}")),
     };
-    let mut ids: Vec<i64> = [id(&message.after)?, id(&message.before)?].into_iter().flatten().collect();
+    let read = [id(&message.after), id(&message.before)];
+    let mut ids: Vec<i64> = read.iter().flatten().flatten().copied().collect();
     ids.dedup();
-    if ids.is_empty() {
-        return Err(format!("neither before nor after has a number in {id_column:?}"));
+    if !ids.is_empty() {
+        // What the other row is called can't be read: this one has changed all the same.
+        return Ok(ids);
     }
-    Ok(ids)
+    let unreadable = read.into_iter().find_map(std::result::Result::err);
+    Err(unreadable.unwrap_or_else(|| format!("neither before nor after has a number in {id_column:?}")))
 }
 
 #[cfg(test)]
@@ -101,6 +104,8 @@ mod tests {
             [8, 7]
         );
         assert_eq!(rows(r#"{"op":"u","before":{"invoice_id":null},"after":{"invoice_id":8}}"#), [8]);
+        assert_eq!(rows(r#"{"op":"u","before":{"invoice_id":"x"},"after":{"invoice_id":8}}"#), [8]);
+        assert_eq!(rows(r#"{"op":"u","before":{"invoice_id":7},"after":{"invoice_id":"x"}}"#), [7]);
     }
 
     #[test]

@@ -4,19 +4,10 @@ use serde_json::{Value, json};
 
 #[path = "../fuzz/promises.rs"]
 mod promises;
+pub(crate) use promises::columns;
 
 /// 2026-01-31 09:15:00 UTC
 const DATE_US: i64 = 1_769_850_900_000_000;
-
-pub(crate) fn columns() -> ColumnNames {
-    ColumnNames {
-        invoice_id_column: "invoice_id".into(),
-        issue_date_column: "issue_date".into(),
-        issuer_column: "issuer_id".into(),
-        receiver_column: "receiver_id".into(),
-        amount_column: "amount_usd".into(),
-    }
-}
 
 fn decoder() -> Decoder {
     Decoder::new(Options {

@@ -130,13 +130,6 @@ pub fn runs(months: &[Month]) -> Vec<(Month, Month)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn consecutive_months_are_one_run() {
-        let month = |text: &str| text.parse::<Month>().unwrap();
-        let months = [month("2025-11-01"), month("2025-12-01"), month("2026-02-01")];
-        assert_eq!(runs(&months), [(months[0], months[1]), (months[2], months[2])]);
-    }
     use proptest::prelude::*;
 
     fn month(text: &str) -> Month {
@@ -152,6 +145,12 @@ mod tests {
         assert_eq!(window.len(), 3);
         assert_eq!(window.position(month("2024-02-10")), Some(2));
         assert_eq!(window.position(month("2024-03-01")), None);
+    }
+
+    #[test]
+    fn consecutive_months_are_one_run() {
+        let months = ["2025-11-01", "2025-12-01", "2026-02-01"].map(month);
+        assert_eq!(runs(&months), [(months[0], months[1]), (months[2], months[2])]);
     }
 
     #[test]

@@ -37,19 +37,24 @@ pub fn check_statement(statement: &Statement) -> Result<()> {
 }
 
 fn refuse_in(statement: &impl Visit) -> Result<()> {
-    match statement.visit(&mut SetOperations) {
+    match statement.visit(&mut Refusals::default()) {
         ControlFlow::Break(text) => Err(DataFusionError::NotImplemented(text)),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
-struct SetOperations;
+#[derive(Default)]
+struct Refusals {
+    /// Common tables of one row, of all queries so far.
+    sums: Vec<String>,
+}
 
-impl Visitor for SetOperations {
+impl Visitor for Refusals {
     type Break = String;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
-        if let Some(sentence) = membership::refusal(query) {
+        self.sums.extend(membership::sums_of(query));
+        if let Some(sentence) = membership::refusal(query, &self.sums) {
             return ControlFlow::Break(sentence.to_owned());
         }
         uncounted(&query.body)

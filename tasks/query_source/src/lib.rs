@@ -22,6 +22,7 @@ pub use args::Args;
 
 use extract::Extraction;
 use invoices::lake::names::{self, Table};
+use invoices::lake::strangers;
 use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
@@ -60,7 +61,7 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
     failpoint!("query::after_snapshot");
     let (known, strangers) = task.block_on(known_months(lake))?;
     let mut report = Report::new(window, &source);
-    if let Some(sentence) = names::strangers_sentence(&strangers) {
+    if let Some(sentence) = strangers::sentence(&strangers) {
         report.warn(sentence);
     }
     if let Some(sentence) = guard::new_source(&known, source.snapshot()) {
@@ -173,7 +174,7 @@ async fn known_months(lake: &Lake) -> Result<(BTreeMap<Month, Known>, Vec<String
             Some(month) if object.path == names::object(Table::Invoices, &names::month_partition(month)) => {
                 known.entry(month).or_default().objects.push(object);
             }
-            _ if names::is_hidden(&object.path) => {}
+            _ if strangers::is_hidden(&object.path) => {}
             _ => strangers.push(object.path),
         }
     }

@@ -4,7 +4,7 @@ use crate::job::{Job, Part};
 use crate::staged::Staged;
 use futures::{StreamExt, TryStreamExt, stream};
 use invoices::lake::commit::{CommitRecord, now_text};
-use invoices::lake::names;
+use invoices::lake::strangers;
 use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::task::{Progress, check_stop};
 use invoices::{Error, Result, failpoint};
@@ -140,8 +140,8 @@ impl Publisher<'_> {
 fn apart(job: &Job, listed: Vec<Object>) -> (Vec<Object>, Vec<String>) {
     let folder = job.folder();
     let (own, others): (Vec<Object>, Vec<Object>) =
-        listed.into_iter().partition(|object| names::belongs(job.to, &folder, &object.path));
-    let visible = others.into_iter().filter(|object| !names::is_hidden(&object.path));
+        listed.into_iter().partition(|object| strangers::belongs(job.to, &folder, &object.path));
+    let visible = others.into_iter().filter(|object| !strangers::is_hidden(&object.path));
     (own, visible.map(|object| object.path).collect())
 }
 

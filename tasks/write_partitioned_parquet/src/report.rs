@@ -3,7 +3,8 @@
 use crate::job::Job;
 use crate::publish::{Planned, Published};
 use invoices::lake::commit::CommitRecord;
-use invoices::lake::names::{self, PartitionBy, Table};
+use invoices::lake::names::{PartitionBy, Table};
+use invoices::lake::strangers;
 use invoices::{Result, Window, money};
 use serde_json::{Value, json};
 
@@ -104,7 +105,7 @@ impl Report {
             line["amount_usd"] = json!(money::format(fingerprint.amount, total.money.scale));
             line["businesses"] = json!(total.rows);
         }
-        if let Some(sentence) = names::strangers_sentence(&self.strangers) {
+        if let Some(sentence) = strangers::sentence(&self.strangers) {
             tracing::warn!("{sentence}");
             line["warnings"] = json!([sentence]);
         }

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use change_events::{DateUnit, DecimalMode, Decoder, Event, Options, Row};
+use change_events::{DateUnit, DecimalMode, Decoder, Event, Keys, Options, Row, Touched};
 use invoices::source::ColumnNames;
 
 #[path = "../promises.rs"]

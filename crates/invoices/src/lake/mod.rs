@@ -7,6 +7,7 @@ mod batch;
 pub mod commit;
 mod footer;
 pub mod names;
+pub mod strangers;
 mod upload;
 
 use crate::error::{Error, Kind, Result};

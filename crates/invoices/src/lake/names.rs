@@ -91,49 +91,6 @@ pub fn commit(table: Table, partition: &str) -> String {
     format!("_commits/{}/{partition}.json", table.name())
 }
 
-/// Whether a path in the folder of a partition is one that a task writes there.
-pub fn belongs(table: Table, folder: &str, path: &str) -> bool {
-    let below = path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
-    let parts: Vec<&str> = below.unwrap_or_default().split('/').collect();
-    match (table, parts.as_slice()) {
-        (_, [OBJECT_NAME]) => true,
-        (Table::ByBusiness, [partition, OBJECT_NAME]) => is_business_partition(partition),
-        _ => false,
-    }
-}
-
-/// Whether engines that list folders pass a path over: something in it begins with `_` or `.`.
-pub fn is_hidden(path: &str) -> bool {
-    path.split('/').any(|part| part.starts_with(['_', '.']))
-}
-
-fn is_business_partition(name: &str) -> bool {
-    match name.split_once('=') {
-        Some(("business_id", id)) => id == NULL_PARTITION || is_written_as_itself::<i64>(id),
-        Some(("business_bucket", bucket)) => is_written_as_itself::<u32>(bucket),
-        _ => false,
-    }
-}
-
-/// `07` and `+7` are not how a task writes 7, and a reader would take them for 7 all the same.
-fn is_written_as_itself<N: FromStr + ToString>(text: &str) -> bool {
-    text.parse::<N>().is_ok_and(|number| number.to_string() == text)
-}
-
-/// The sentence for objects in the folders of a table that no task has written; none when there are none.
-pub fn strangers_sentence(paths: &[String]) -> Option<String> {
-    const NAMED_MAX: usize = 3;
-    let first = paths.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = if paths.len() > NAMED_MAX {
-        format!(" and {} more", paths.len() - NAMED_MAX)
-    } else {
-        String::new()
-    };
-    (!paths.is_empty()).then(|| {
-        format!("no task has written {first}{more}, and engines that list the folder read it too; move or delete it")
-    })
-}
-
 /// How `invoice_by_business` is cut below the month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartitionBy {
@@ -201,40 +158,6 @@ impl FromStr for PartitionBy {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_that_a_task_writes_belong() {
-        const FOLDER: &str = "t/issue_date_yearmonth=2026-01-01";
-        let belongs_below = |table, rest: &str| belongs(table, FOLDER, &format!("{FOLDER}/{rest}"));
-        for rest in [
-            "part-0.parquet",
-            "business_id=-7/part-0.parquet",
-            "business_bucket=3/part-0.parquet",
-            "business_id=__HIVE_DEFAULT_PARTITION__/part-0.parquet",
-        ] {
-            assert!(belongs_below(Table::ByBusiness, rest), "{rest}");
-        }
-        for rest in [
-            "part-1.parquet",
-            "business_id=07/part-0.parquet",
-            "business_id=/part-0.parquet",
-            "x=1/part-0.parquet",
-            "business_id=1/x/part-0.parquet",
-            "_SUCCESS",
-        ] {
-            assert!(!belongs_below(Table::ByBusiness, rest), "{rest}");
-        }
-        assert!(!belongs_below(Table::Invoices, "business_id=1/part-0.parquet"));
-        assert!(is_hidden("t/m=1/_SUCCESS") && is_hidden("t/.x/a") && !is_hidden("t/m=1/part-1.parquet"));
-    }
-
-    #[test]
-    fn three_strangers_are_named() {
-        let paths = |count: usize| (0..count).map(|n| format!("p{n}")).collect::<Vec<_>>();
-        assert_eq!(strangers_sentence(&[]), None);
-        assert!(strangers_sentence(&paths(1)).unwrap().starts_with("no task has written p0, and engines"));
-        assert!(strangers_sentence(&paths(5)).unwrap().contains("p0, p1, p2 and 2 more, and"));
-    }
 
     #[test]
     fn partitionings_read_as_they_are_written() {

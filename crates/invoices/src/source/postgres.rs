@@ -75,7 +75,7 @@ impl Session {
                 bucket => {
                     let position = usize::try_from(bucket - FIRST_MONTH).ok();
                     if let Some(month) = position.and_then(|position| window.months().nth(position)) {
-                        let fingerprint = self.fingerprint_of(row)?;
+                        let fingerprint = self.fingerprint_of(row, window)?;
                         fingerprints.insert(month, fingerprint);
                     }
                 }
@@ -143,12 +143,12 @@ impl Session {
         Ok((rows(&format!("where {condition}"))?, rows("")?))
     }
 
-    fn fingerprint_of(&mut self, row: &Row) -> Result<Fingerprint> {
+    fn fingerprint_of(&mut self, row: &Row, window: Window) -> Result<Fingerprint> {
         let names = self.table.names.clone();
         for (index, column) in [(4, &names.invoice_id_column), (5, &names.amount_column)] {
             let missing: i64 = row.get(index);
             if missing > 0 {
-                return Err(self.without(column, missing));
+                return Err(self.without(column, missing, window));
             }
         }
         let (amount, hash): (String, String) = (row.get(2), row.get(3));
@@ -173,14 +173,15 @@ impl Session {
         undated(count, column, &found.iter().map(name).collect::<Vec<_>>())
     }
 
-    /// Names the first invoices that have no value in a column.
-    fn without(&mut self, column: &str, count: i64) -> Error {
+    /// Names the first invoices of a window that have no value in a column.
+    fn without(&mut self, column: &str, count: i64, window: Window) -> Error {
         let (id, quoted) = (quote(&self.table.names.invoice_id_column), quote(column));
         let date = quote(&self.table.names.issue_date_column);
         let sql = format!(
-            "select coalesce('invoice ' || {id}::text, 'one of ' || {date}::text) from {} where {quoted} is null \
-             limit {UNDATED_NAMED}",
-            self.table.rows()
+            "select coalesce('invoice ' || {id}::text, 'one of ' || {date}::text) from {} \
+             where {quoted} is null and {} limit {UNDATED_NAMED}",
+            self.table.rows(),
+            self.table.within(window.first, window.last),
         );
         let found = self.client.query(sql.as_str(), &[]).unwrap_or_default();
         let list: Vec<String> = found.iter().map(|row| row.get(0)).collect();

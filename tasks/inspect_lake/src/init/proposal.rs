@@ -53,6 +53,13 @@ impl Proposal {
             );
             proposal.look_at.push(sentence);
         }
+        for fit in [Some(best.id), best.issuer, best.receiver].into_iter().flatten() {
+            proposal.needs(fit.column, fit.column.kind == Kind::Integer, "whole numbers (bigint)");
+        }
+        // SQLite has no types of its own for dates and exact amounts; a text there is read as what it says.
+        let is_typed = |column: &Column| column.kind != Kind::Text || best.relation.schema.is_none();
+        proposal.needs(best.date.column, is_typed(best.date.column), "dates or timestamps");
+        proposal.needs(best.amount.column, is_typed(best.amount.column), "exact numbers (numeric)");
         proposal.amounts(best.amount.column);
         proposal.conditions(best, &mut values)?;
         Ok(proposal)
@@ -61,7 +68,8 @@ impl Proposal {
     fn part(&mut self, role: &'static str, variable: &'static str, fit: Option<Fit<'_>>) {
         let Some(Fit { column, .. }) = fit else {
             let sentence = format!(
-                "no column looks like the {role}; name one by {variable}, which may be one that is always NULL in a view"
+                "no column looks like the {role}: set {variable}, or name a view that adds such a column, NULL where \
+                 nobody knows"
             );
             self.look_at.push(sentence);
             return;
@@ -73,6 +81,16 @@ impl Proposal {
         because.extend(column.refers_to.iter().map(|table| format!("refers to {table}")));
         self.parts.push(Part { role, column: column.name.clone(), because: because.join(", ") });
         self.settings.push((variable, column.name.clone()));
+    }
+
+    /// Says what a column would have to be, unless it is.
+    fn needs(&mut self, column: &Column, is_right: bool, wanted: &str) {
+        if !is_right {
+            let Column { name, type_name, .. } = column;
+            self.look_at.push(format!(
+                "{name} has type {type_name}, and {wanted} are needed: name a view that makes them"
+            ));
+        }
     }
 
     fn amounts(&mut self, amount: &Column) {
@@ -246,6 +264,36 @@ mod tests {
         assert!(with(&["EUR"]).look_at[0].contains("taken for dollars"));
         assert!(with(&["USD"]).look_at.is_empty());
         assert!(with(&[]).look_at[0].contains("several currencies"));
+    }
+
+    #[test]
+    fn what_the_tasks_would_refuse_is_said() {
+        let columns = vec![
+            column("id", Kind::Uuid),
+            column("invoice_date", Kind::Text),
+            column("seller", Kind::Text),
+            column("total", Kind::Text),
+        ];
+        let relation = |schema: Option<&str>| {
+            let columns = columns.clone();
+            Relation { schema: schema.map(str::to_owned), table: "bills".into(), rows: 0, columns }
+        };
+        let told = |schema| {
+            let relations = [relation(schema)];
+            Proposal::new(&ranked(&relations, None)[0], |_| Ok(Vec::new())).unwrap().look_at.join("\n")
+        };
+        let postgres = told(Some("public"));
+        for part in [
+            "no column looks like the receiver: set RECEIVER_COLUMN",
+            "id has type type, and whole numbers",
+            "seller has type type, and whole numbers",
+            "invoice_date has type type, and dates or timestamps",
+            "total has type type, and exact numbers",
+        ] {
+            assert!(postgres.contains(part), "{part}: {postgres}");
+        }
+        let sqlite = told(None);
+        assert!(sqlite.contains("id has type") && !sqlite.contains("invoice_date has"), "{sqlite}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::read::Standing;
 use crate::decision::{Fired, Status};
-use crate::rules::{RuleSet, Verdict};
+use crate::rules::{Firing, RuleSet, Verdict};
 use invoices::Month;
 use std::collections::BTreeMap;
 
@@ -105,8 +105,8 @@ impl Tally {
     /// Judges one decision anew. `label` is none without labels at all, and holds none for an invoice without one.
     pub fn add(&mut self, standing: &Standing<'_>, rules: &RuleSet, label: Option<Option<bool>>) {
         let cents = standing.amount_cents;
-        let fired = rules.fired(&standing.features);
-        let (score, after) = rules.status_of(&fired);
+        let firing = rules.firing(&standing.features);
+        let (score, after) = rules.status_of(&firing);
         let (from, to) = (position(standing.status), position(after));
         self.moves[from][to].add(cents);
         if let Some(month) = Month::of_timestamp_us(standing.issue_date_us) {
@@ -114,8 +114,8 @@ impl Tally {
             counts[from].before.add(cents);
             counts[to].after.add(cents);
         }
-        for index in fired {
-            self.rule(&rules.rules[index].id).after.add(cents);
+        for Firing { rule, .. } in &firing {
+            self.rule(&rule.id).after.add(cents);
         }
         let stored: Vec<Fired> =
             standing.rules.and_then(|rules| serde_json::from_str(rules).ok()).unwrap_or_default();
@@ -129,7 +129,7 @@ impl Tally {
                 amount_cents: cents,
                 before: standing.status,
                 score_before: standing.score,
-                after: rules.judge(&standing.features),
+                after: rules.verdict(&firing, &standing.features),
             });
         } else if score != standing.score {
             self.other_scores += 1;

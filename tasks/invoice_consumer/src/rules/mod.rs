@@ -44,6 +44,14 @@ pub struct RuleSet {
     pub needs_onnx: Option<RuleError>,
 }
 
+/// A rule that fires for an invoice.
+#[derive(Debug, Clone, Copy)]
+pub struct Firing<'a> {
+    pub rule: &'a Rule,
+    /// False where the condition can't be computed: overflow, division by zero.
+    is_computed: bool,
+}
+
 /// What the rules say of one invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -107,31 +115,35 @@ impl RuleSet {
         })
     }
 
-    /// Sums the scores of the rules that fire, 100 at most. A rule that can't be computed (overflow,
-    /// division by zero) fires, so that no invoice slips through by being strange.
+    /// What the rules that fire mean together, and why each of them does.
     pub fn judge(&self, features: &Features) -> Verdict {
-        let indexes = self.fired(features);
-        let (score, status) = self.status_of(&indexes);
-        let fired = indexes.into_iter().map(|index| {
-            let rule = &self.rules[index];
-            let reason = match rule.condition.holds(features) {
-                Ok(_) => rule.reason.write(features),
-                Err(_) => "the condition cannot be computed: overflow or division by zero".to_owned(),
+        self.verdict(&self.firing(features), features)
+    }
+
+    /// The rules that fire. One that can't be computed does, so that no invoice slips through by being strange.
+    pub fn firing(&self, features: &Features) -> Vec<Firing<'_>> {
+        let outcomes = self.rules.iter().map(|rule| (rule, rule.condition.holds(features)));
+        let firing = outcomes.filter(|(_, outcome)| *outcome != Ok(false));
+        firing.map(|(rule, outcome)| Firing { rule, is_computed: outcome.is_ok() }).collect()
+    }
+
+    /// What rules that fire for `features` mean together, and why each of them does.
+    pub fn verdict(&self, firing: &[Firing<'_>], features: &Features) -> Verdict {
+        let (score, status) = self.status_of(firing);
+        let fired = firing.iter().map(|Firing { rule, is_computed }| {
+            let reason = if *is_computed {
+                rule.reason.write(features)
+            } else {
+                "the condition cannot be computed: overflow or division by zero".to_owned()
             };
             Fired { id: rule.id.clone(), score: rule.score, reason }
         });
         Verdict { score, status, fired: fired.collect() }
     }
 
-    /// The rules that fire, by their positions.
-    pub fn fired(&self, features: &Features) -> Vec<usize> {
-        let fires = |rule: &Rule| rule.condition.holds(features) != Ok(false);
-        (0..self.rules.len()).filter(|index| fires(&self.rules[*index])).collect()
-    }
-
-    /// The score of rules that fired, and the status that it means.
-    pub fn status_of(&self, fired: &[usize]) -> (u8, Status) {
-        let sum: u32 = fired.iter().map(|index| u32::from(self.rules[*index].score)).sum();
+    /// The sum of the scores, 100 at most, and the status that it means.
+    pub fn status_of(&self, firing: &[Firing<'_>]) -> (u8, Status) {
+        let sum: u32 = firing.iter().map(|firing| u32::from(firing.rule.score)).sum();
         let score = sum.min(u32::from(SCORE_MAX)) as u8;
         let status = match score {
             score if score >= self.block_from => Status::Block,
