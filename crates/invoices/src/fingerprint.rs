@@ -6,7 +6,8 @@
 //! parallel aggregate in the source says what every month must add up to, and the rows that were
 //! streamed prove themselves against it here.
 
-use crate::invoice::{Invoice, InvoiceColumns};
+use crate::invoice::{ColumnsOf, InvoiceOf};
+use crate::key::{Key, KeyKind, Keys};
 use crate::money::{self, MoneyType};
 use serde::{Deserialize, Serialize};
 
@@ -28,13 +29,13 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub fn add(&mut self, invoice: Invoice, money: MoneyType) {
+    pub fn add(&mut self, invoice: InvoiceOf<impl Key>, money: MoneyType) {
         self.rows += 1;
         self.amount += i128::from(invoice.amount);
         self.hash += i128::from(row_hash(invoice, money));
     }
 
-    pub fn of(columns: &InvoiceColumns, money: MoneyType) -> Self {
+    pub fn of(columns: &ColumnsOf<impl Keys>, money: MoneyType) -> Self {
         let mut fingerprint = Self::default();
         for invoice in columns.iter() {
             fingerprint.add(invoice, money);
@@ -90,8 +91,8 @@ impl FingerprintRecord {
 }
 
 /// Hash of one invoice, equal to [`row_hash_sql`] in Postgres.
-pub fn row_hash(invoice: Invoice, money: MoneyType) -> i64 {
-    let mut hash = hash_int8(invoice.invoice_id, 0);
+pub fn row_hash(invoice: InvoiceOf<impl Key>, money: MoneyType) -> i64 {
+    let mut hash = invoice.invoice_id.hash();
     hash = hash_int8(invoice.issue_date_us.wrapping_sub(POSTGRES_EPOCH_US), hash);
     for business in [invoice.issuer_id, invoice.receiver_id] {
         hash = business.map_or(!hash, |id| hash_int8(id, hash));
@@ -104,20 +105,56 @@ pub fn row_hash(invoice: Invoice, money: MoneyType) -> i64 {
 /// The SQL expression of [`row_hash`], given SQL for the five columns
 /// (bigint, timestamp, bigint, bigint, numeric).
 pub fn row_hash_sql(id: &str, date: &str, issuer: &str, receiver: &str, amount: &str) -> String {
+    keyed_row_hash_sql(&key_hash_sql(KeyKind::Integer, id), date, issuer, receiver, amount)
+}
+
+/// The SQL expression of an id's [`Key::hash`], given SQL for the id (bigint or text). Bytes are hashed, not what a
+/// collation makes of them.
+pub fn key_hash_sql(kind: KeyKind, id: &str) -> String {
+    match kind {
+        KeyKind::Integer => format!("hashint8extended({id}, 0)"),
+        KeyKind::Decimal(_) | KeyKind::Text => format!("hashtextextended({id} collate \"C\", 0)"),
+    }
+}
+
+/// [`row_hash_sql`] with the id's hash instead of the id.
+pub fn keyed_row_hash_sql(id_hash: &str, date: &str, issuer: &str, receiver: &str, amount: &str) -> String {
     let business =
         |column: &str, seed: &str| format!("coalesce(hashint8extended({column}, {seed}), ~{seed})");
-    let seed = format!("timestamp_hash_extended({date}, hashint8extended({id}, 0))");
+    let seed = format!("timestamp_hash_extended({date}, {id_hash})");
     let parties = business(receiver, &business(issuer, &seed));
     format!("hash_numeric_extended({amount}, case when {amount} < 0 then ~{parties} else {parties} end)")
 }
 
 /// `hashint8extended`.
-fn hash_int8(value: i64, seed: u64) -> u64 {
+pub(crate) fn hash_int8(value: i64, seed: u64) -> u64 {
     let low = value as u32;
     let high = (value >> 32) as u32;
     let word = low ^ if value >= 0 { high } else { !high };
     let mut state = Lookup3::new(4, seed);
     state.a = state.a.wrapping_add(word);
+    state.finish()
+}
+
+/// `hashtextextended` with a collation that compares bytes.
+pub(crate) fn hash_text(text: &str, seed: u64) -> u64 {
+    let bytes = text.as_bytes();
+    let mut state = Lookup3::new(bytes.len() as u32, seed);
+    let word = |bytes: &[u8], from: usize| {
+        let byte = |index: usize| u32::from(bytes.get(from + index).copied().unwrap_or(0));
+        byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24
+    };
+    let (blocks, tail) = bytes.as_chunks::<12>();
+    for block in blocks {
+        state.a = state.a.wrapping_add(word(block, 0));
+        state.b = state.b.wrapping_add(word(block, 4));
+        state.c = state.c.wrapping_add(word(block, 8));
+        state.mix();
+    }
+    state.a = state.a.wrapping_add(word(tail, 0));
+    state.b = state.b.wrapping_add(word(tail, 4));
+    // The lowest byte of c is reserved for the length.
+    state.c = state.c.wrapping_add(word(tail, 8) << 8);
     state.finish()
 }
 
@@ -228,6 +265,7 @@ impl Lookup3 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invoice::Invoice;
     use proptest::prelude::*;
 
     const CENTS: MoneyType = MoneyType { precision: 18, scale: 2 };

@@ -1,9 +1,11 @@
 //! The invoice as the lake keeps it, one by one and in columns.
 
-/// One row of the source table.
+use crate::key::Keys;
+
+/// One row of the source table, whose id is a `Id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Invoice {
-    pub invoice_id: i64,
+pub struct InvoiceOf<Id> {
+    pub invoice_id: Id,
     /// Microseconds since 1970-01-01 UTC.
     pub issue_date_us: i64,
     /// Business that issued it; none when the source has NULL.
@@ -14,18 +16,24 @@ pub struct Invoice {
     pub amount: i64,
 }
 
+/// An invoice whose id is an integer, as most are.
+pub type Invoice = InvoiceOf<i64>;
+
 /// Invoices in columns of equal length.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InvoiceColumns {
-    pub invoice_id: Vec<i64>,
+pub struct ColumnsOf<Ids> {
+    pub invoice_id: Ids,
     pub issue_date_us: Vec<i64>,
     pub issuer_id: Vec<Option<i64>>,
     pub receiver_id: Vec<Option<i64>>,
     pub amount: Vec<i64>,
 }
 
-impl InvoiceColumns {
-    pub fn push(&mut self, invoice: Invoice) {
+/// Invoices whose ids are integers.
+pub type InvoiceColumns = ColumnsOf<Vec<i64>>;
+
+impl<Ids: Keys> ColumnsOf<Ids> {
+    pub fn push(&mut self, invoice: InvoiceOf<Ids::Key<'_>>) {
         self.invoice_id.push(invoice.invoice_id);
         self.issue_date_us.push(invoice.issue_date_us);
         self.issuer_id.push(invoice.issuer_id);
@@ -34,17 +42,17 @@ impl InvoiceColumns {
     }
 
     pub fn len(&self) -> usize {
-        self.invoice_id.len()
+        self.issue_date_us.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.invoice_id.is_empty()
+        self.issue_date_us.is_empty()
     }
 
     /// The rows, oldest pushed first.
-    pub fn iter(&self) -> impl Iterator<Item = Invoice> + '_ {
-        (0..self.len()).map(|row| Invoice {
-            invoice_id: self.invoice_id[row],
+    pub fn iter(&self) -> impl Iterator<Item = InvoiceOf<Ids::Key<'_>>> + '_ {
+        (0..self.len()).map(|row| InvoiceOf {
+            invoice_id: self.invoice_id.get(row),
             issue_date_us: self.issue_date_us[row],
             issuer_id: self.issuer_id[row],
             receiver_id: self.receiver_id[row],

@@ -18,6 +18,7 @@ pub mod csv;
 pub mod error;
 pub mod fingerprint;
 pub mod invoice;
+pub mod key;
 pub mod lake;
 pub mod money;
 pub mod month;
@@ -29,7 +30,8 @@ pub mod task;
 
 pub use error::{Error, Kind, Result};
 pub use fingerprint::Fingerprint;
-pub use invoice::{Invoice, InvoiceColumns};
+pub use invoice::{ColumnsOf, Invoice, InvoiceColumns, InvoiceOf};
+pub use key::{Key, KeyKind, Keys, Texts};
 pub use month::{Month, Window};
 
 /// A named place where a test can stop, delay or abort the process; nothing without the

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::fingerprint::FingerprintRecord;
-use crate::invoice::InvoiceColumns;
+use crate::invoice::ColumnsOf;
+use crate::key::{KeyKind, Keys};
 use crate::lake::commit::SourceSnapshot;
 use crate::money::MoneyType;
 use ::parquet::arrow::ProjectionMask;
@@ -45,8 +46,13 @@ impl Proof {
 
 /// Arrow schema of the `invoices` table, without its partition column.
 pub fn invoice_schema(money: MoneyType) -> SchemaRef {
+    keyed_invoice_schema(money, KeyKind::Integer)
+}
+
+/// [`invoice_schema`] with ids of some kind.
+pub fn keyed_invoice_schema(money: MoneyType, key: KeyKind) -> SchemaRef {
     Arc::new(Schema::new(vec![
-        Field::new("invoice_id", DataType::Int64, false),
+        Field::new("invoice_id", key.data_type(), false),
         Field::new("issue_date", DataType::Timestamp(TimeUnit::Microsecond, None), false),
         Field::new("issuer_id", DataType::Int64, true),
         Field::new("receiver_id", DataType::Int64, true),
@@ -60,16 +66,28 @@ pub fn amount_type(money: MoneyType) -> DataType {
 }
 
 /// The columns as a record batch of [`invoice_schema`].
-pub fn invoice_batch(columns: InvoiceColumns, money: MoneyType) -> Result<RecordBatch> {
+pub fn invoice_batch(columns: crate::InvoiceColumns, money: MoneyType) -> Result<RecordBatch> {
+    keyed_invoice_batch(columns, money, KeyKind::Integer)
+}
+
+/// The columns as a record batch of [`keyed_invoice_schema`].
+///
+/// # Errors
+/// Refused for an id that is not of the kind.
+pub fn keyed_invoice_batch(
+    columns: ColumnsOf<impl Keys>,
+    money: MoneyType,
+    key: KeyKind,
+) -> Result<RecordBatch> {
     let amounts: Decimal128Array = columns.amount.iter().map(|&amount| Some(i128::from(amount))).collect();
     let arrays: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from(columns.invoice_id)),
+        columns.invoice_id.into_array(key)?,
         Arc::new(TimestampMicrosecondArray::from(columns.issue_date_us)),
         Arc::new(Int64Array::from(columns.issuer_id)),
         Arc::new(Int64Array::from(columns.receiver_id)),
         Arc::new(amounts.with_precision_and_scale(money.precision, money.scale as i8)?),
     ];
-    Ok(RecordBatch::try_new(invoice_schema(money), arrays)?)
+    Ok(RecordBatch::try_new(keyed_invoice_schema(money, key), arrays)?)
 }
 
 /// zstd, page statistics and one row-group size: what every table of the lake shares.
@@ -157,8 +175,16 @@ pub fn business_ids(object: &Bytes) -> Result<Option<RangeInclusive<i64>>> {
     Ok(range)
 }
 
+/// Feeds an object of the `invoices` table, whose ids are integers, to `consume`, batch by batch.
+pub fn read_invoices(object: Bytes, consume: impl FnMut(crate::InvoiceColumns)) -> Result<()> {
+    read_keyed_invoices(object, consume)
+}
+
 /// Feeds an object of the `invoices` table to `consume`, batch by batch.
-pub fn read_invoices(object: Bytes, mut consume: impl FnMut(InvoiceColumns)) -> Result<()> {
+///
+/// # Errors
+/// Refused when a column is missing or of another type.
+pub fn read_keyed_invoices<Ids: Keys>(object: Bytes, mut consume: impl FnMut(ColumnsOf<Ids>)) -> Result<()> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(object)?;
     let mask = ProjectionMask::all();
     for batch in builder.with_projection(mask).with_batch_size(65_536).build()? {
@@ -167,15 +193,11 @@ pub fn read_invoices(object: Bytes, mut consume: impl FnMut(InvoiceColumns)) -> 
     Ok(())
 }
 
-fn columns_of(batch: &RecordBatch) -> Result<InvoiceColumns> {
+fn columns_of<Ids: Keys>(batch: &RecordBatch) -> Result<ColumnsOf<Ids>> {
     let column = |name: &str| -> Result<&ArrayRef> {
         batch.column_by_name(name).ok_or_else(|| Error::refused(format!("column {name} is missing")))
     };
     let wrong = |name: &str| Error::refused(format!("column {name} has another type than the table's"));
-    let plain = |name: &str| -> Result<Vec<i64>> {
-        let array = column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong(name))?;
-        Ok(array.values().to_vec())
-    };
     let nullable = |name: &str| -> Result<Vec<Option<i64>>> {
         let array = column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong(name))?;
         Ok(array.iter().collect())
@@ -185,8 +207,8 @@ fn columns_of(batch: &RecordBatch) -> Result<InvoiceColumns> {
         .ok_or_else(|| wrong("issue_date"))?;
     let amounts =
         column("amount_usd")?.as_primitive_opt::<Decimal128Type>().ok_or_else(|| wrong("amount_usd"))?;
-    Ok(InvoiceColumns {
-        invoice_id: plain("invoice_id")?,
+    Ok(ColumnsOf {
+        invoice_id: Ids::from_array(column("invoice_id")?).ok_or_else(|| wrong("invoice_id"))?,
         issue_date_us: dates.values().to_vec(),
         issuer_id: nullable("issuer_id")?,
         receiver_id: nullable("receiver_id")?,
@@ -202,7 +224,7 @@ fn columns_of(batch: &RecordBatch) -> Result<InvoiceColumns> {
 mod tests {
     use super::*;
     use crate::fingerprint::Fingerprint;
-    use crate::invoice::Invoice;
+    use crate::invoice::{Invoice, InvoiceColumns};
     use ::parquet::arrow::ArrowWriter;
 
     #[test]

@@ -103,6 +103,10 @@ fn value(path: &str, column: &Column) -> Result<ScalarValue> {
     ScalarValue::try_from_string(text.to_owned(), &data_type).map_err(|error| unknown().because(error))
 }
 
+/// A decimal that holds every BIGINT.
+const BIGINT_DIGITS: ColumnType = ColumnType::Decimal { precision: 19, scale: 0 };
+
+/// A type that holds the values of both: ids of months that were read before a key became text are numbers.
 fn wider(a: ColumnType, b: ColumnType) -> ColumnType {
     match (a, b) {
         (
@@ -113,6 +117,9 @@ fn wider(a: ColumnType, b: ColumnType) -> ColumnType {
             let whole = (p1 - s1).max(p2 - s2);
             ColumnType::Decimal { precision: (whole + scale).min(38), scale }
         }
+        (ColumnType::Text, _) | (_, ColumnType::Text) => ColumnType::Text,
+        (ColumnType::BigInt, ColumnType::Decimal { .. }) => wider(BIGINT_DIGITS, b),
+        (ColumnType::Decimal { .. }, ColumnType::BigInt) => wider(a, BIGINT_DIGITS),
         (known, _) => known,
     }
 }
@@ -124,5 +131,6 @@ fn data_type(column: &Column) -> DataType {
         ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         ColumnType::Date => DataType::Date32,
         ColumnType::Decimal { precision, scale } => DataType::Decimal128(precision, scale.cast_signed()),
+        ColumnType::Text => DataType::Utf8,
     }
 }

@@ -3,9 +3,9 @@
 use arrow::datatypes::{DataType, Schema};
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{MONTH_COLUMN, PartitionBy, Table};
-use invoices::parquet::invoice_schema;
+use invoices::parquet::keyed_invoice_schema;
 use invoices::statistics::{self, BUSINESS_ID, Scope};
-use invoices::{Error, Result};
+use invoices::{Error, KeyKind, Result};
 use std::fmt;
 
 /// The tables that readers see.
@@ -23,6 +23,7 @@ pub enum ColumnType {
     Timestamp,
     Date,
     Decimal { precision: u8, scale: u8 },
+    Text,
 }
 
 impl fmt::Display for ColumnType {
@@ -33,6 +34,7 @@ impl fmt::Display for ColumnType {
             ColumnType::Timestamp => f.write_str("TIMESTAMP"),
             ColumnType::Date => f.write_str("DATE"),
             ColumnType::Decimal { precision, scale } => write!(f, "DECIMAL({precision},{scale})"),
+            ColumnType::Text => f.write_str("STRING"),
         }
     }
 }
@@ -66,7 +68,7 @@ impl Layout {
     pub fn of(table: Table, record: &CommitRecord) -> Result<Self> {
         let by = partition_by(table, record)?;
         let schema = match table {
-            Table::Invoices => invoice_schema(record.money),
+            Table::Invoices => keyed_invoice_schema(record.money, KeyKind::of_options(&record.options)),
             Table::ByBusiness | Table::StagedByBusiness => statistics::schema(record.money, Scope::Month),
             Table::LastNMonths | Table::StagedLastNMonths => statistics::schema(record.money, Scope::Window),
         };
@@ -118,6 +120,7 @@ fn columns_of(schema: &Schema) -> Result<Vec<Column>> {
             DataType::Decimal128(precision, scale) => {
                 ColumnType::Decimal { precision: *precision, scale: scale.unsigned_abs() }
             }
+            DataType::Utf8 => ColumnType::Text,
             other => return Err(Error::bug(format!("column {} has type {other}", field.name()))),
         };
         Ok(Column::new(field.name(), column_type))

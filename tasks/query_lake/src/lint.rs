@@ -137,7 +137,7 @@ fn is_value(text: &str, column_type: ColumnType) -> bool {
         ColumnType::Date => NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok(),
         ColumnType::Int => text.parse::<i32>().is_ok(),
         ColumnType::BigInt => text.parse::<i64>().is_ok(),
-        ColumnType::Timestamp | ColumnType::Decimal { .. } => false,
+        ColumnType::Timestamp | ColumnType::Decimal { .. } | ColumnType::Text => false,
     }
 }
 
@@ -169,6 +169,7 @@ fn is_stored_as(column_type: ColumnType, physical: PhysicalType) -> bool {
     match column_type {
         ColumnType::BigInt | ColumnType::Timestamp => physical == PhysicalType::INT64,
         ColumnType::Int | ColumnType::Date => physical == PhysicalType::INT32,
+        ColumnType::Text => physical == PhysicalType::BYTE_ARRAY,
         ColumnType::Decimal { .. } => {
             matches!(physical, PhysicalType::INT32 | PhysicalType::INT64 | PhysicalType::FIXED_LEN_BYTE_ARRAY)
         }

@@ -5,8 +5,8 @@ use invoices::fingerprint::FingerprintRecord;
 use invoices::lake::commit::SourceSnapshot;
 use invoices::lake::{Lake, Object, Upload, names, names::Table};
 use invoices::money::MoneyType;
-use invoices::parquet::{Proof, invoice_batch, invoice_properties, invoice_schema};
-use invoices::{Error, Fingerprint, InvoiceColumns, Month, Result};
+use invoices::parquet::{Proof, invoice_properties, keyed_invoice_batch, keyed_invoice_schema};
+use invoices::{ColumnsOf, Error, Fingerprint, KeyKind, Keys, Month, Result};
 use parquet::arrow::ArrowWriter;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,7 @@ const ROWS_PER_GROUP: usize = 128 * 1024;
 pub struct MonthWriter {
     pub month: Month,
     money: MoneyType,
+    key: KeyKind,
     runtime: Handle,
     lake: Lake,
     /// Made with the first row: a month without invoices has no object.
@@ -33,8 +34,8 @@ struct Open {
 }
 
 impl MonthWriter {
-    pub fn new(month: Month, money: MoneyType, runtime: Handle, lake: Lake) -> Self {
-        Self { month, money, runtime, lake, open: None, fingerprint: Fingerprint::default() }
+    pub fn new(month: Month, money: MoneyType, key: KeyKind, runtime: Handle, lake: Lake) -> Self {
+        Self { month, money, key, runtime, lake, open: None, fingerprint: Fingerprint::default() }
     }
 
     pub fn path(&self) -> String {
@@ -42,9 +43,9 @@ impl MonthWriter {
     }
 
     /// Adds rows; waits while the store is slower than the source.
-    pub fn write(&mut self, columns: InvoiceColumns) -> Result<()> {
+    pub fn write(&mut self, columns: ColumnsOf<impl Keys>) -> Result<()> {
         self.fingerprint.merge(Fingerprint::of(&columns, self.money));
-        let batch = invoice_batch(columns, self.money)?;
+        let batch = keyed_invoice_batch(columns, self.money, self.key)?;
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.start()?,
@@ -58,7 +59,8 @@ impl MonthWriter {
     fn start(&self) -> Result<Open> {
         let sink = Sink::default();
         let properties = invoice_properties(ROWS_PER_GROUP);
-        let parquet = ArrowWriter::try_new(sink.clone(), invoice_schema(self.money), Some(properties))?;
+        let parquet =
+            ArrowWriter::try_new(sink.clone(), keyed_invoice_schema(self.money, self.key), Some(properties))?;
         let upload = self.runtime.block_on(self.lake.upload(&self.path()))?;
         Ok(Open { parquet, sink, upload })
     }

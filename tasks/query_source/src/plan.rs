@@ -6,7 +6,7 @@ use invoices::lake::Object;
 use invoices::lake::commit::CommitRecord;
 use invoices::money::MoneyType;
 use invoices::source::{MonthFingerprints, SelectArgs};
-use invoices::{Month, Window};
+use invoices::{KeyKind, Month, Window};
 use std::collections::BTreeMap;
 
 /// Layout of the objects; a program with another layout writes every month again.
@@ -19,13 +19,13 @@ const MONTH_BYTES: u64 = 10 << 20;
 #[derive(Debug, Clone)]
 pub struct Form {
     pub money: MoneyType,
-    /// Layout, and which rows and amounts were asked for.
+    /// Layout, kind of the ids, and which rows and amounts were asked for.
     pub options: String,
 }
 
 impl Form {
-    pub fn new(money: MoneyType, select: &SelectArgs) -> Self {
-        Self { money, options: format!("{LAYOUT}{}", select.options()) }
+    pub fn new(money: MoneyType, key: KeyKind, select: &SelectArgs) -> Self {
+        Self { money, options: format!("{LAYOUT}{}{}", key.option(), select.options()) }
     }
 }
 
@@ -99,7 +99,7 @@ pub(crate) mod tests {
     const MONEY: MoneyType = MoneyType { precision: 12, scale: 2 };
 
     fn form() -> Form {
-        Form::new(MONEY, &SelectArgs::default())
+        Form::new(MONEY, KeyKind::Integer, &SelectArgs::default())
     }
 
     pub fn window() -> Window {
@@ -137,10 +137,18 @@ pub(crate) mod tests {
     #[test]
     fn months_that_were_selected_otherwise_are_read_again() {
         let select = SelectArgs { condition: Some("a = 1".to_owned()), ..SelectArgs::default() };
-        let form = Form::new(MONEY, &select);
+        let form = Form::new(MONEY, KeyKind::Integer, &select);
         let source = fingerprints(&[1, 1, 1]);
         let plan = Plan::new(Refresh::Changed, window(), &all_known(), Some(&source), &form);
         assert_eq!((plan.read.len(), form.options.as_str()), (3, "layout=1 where=\"a = 1\""));
+    }
+
+    #[test]
+    fn months_with_ids_of_another_kind_are_read_again() {
+        let form = Form::new(MONEY, KeyKind::Text, &SelectArgs::default());
+        let source = fingerprints(&[1, 1, 1]);
+        let plan = Plan::new(Refresh::Changed, window(), &all_known(), Some(&source), &form);
+        assert_eq!((plan.read.len(), form.options.as_str()), (3, "layout=1 invoice_id=text"));
     }
 
     fn months(plan: &Plan) -> Vec<String> {

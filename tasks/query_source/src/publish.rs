@@ -81,7 +81,6 @@ fn which(source: &mut Source, month: Month) -> String {
     let Source::Postgres(session) = source else { return String::new() };
     match differing(session, month) {
         Ok(ids) if !ids.is_empty() => {
-            let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
             format!("; two readings differ in invoices {}", ids.join(", "))
         }
         _ => String::new(),

@@ -15,6 +15,7 @@ pub use url::SourceUrl;
 
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, NULL_BUSINESS};
+use crate::key::KeyKind;
 use crate::lake::commit::SourceSnapshot;
 use crate::money::MoneyType;
 use crate::month::{Month, Window};
@@ -59,6 +60,14 @@ impl Source {
         match self {
             Self::Postgres(session) => session.table.money,
             Self::Sqlite(session) => session.money,
+        }
+    }
+
+    /// What the invoices' ids are.
+    pub fn key(&self) -> KeyKind {
+        match self {
+            Self::Postgres(session) => session.table.key,
+            Self::Sqlite(session) => session.key,
         }
     }
 

@@ -5,7 +5,7 @@ use super::table::{END_DAY, FIRST_DAY, PostgresTable};
 use super::url::PostgresUrl;
 use super::{MonthFingerprints, SelectArgs, SourceArgs, UNDATED_NAMED, cluster, reserved, undated};
 use crate::error::{Error, Kind, Result};
-use crate::fingerprint::{Fingerprint, NULL_BUSINESS, row_hash_sql};
+use crate::fingerprint::{Fingerprint, NULL_BUSINESS};
 use crate::lake::commit::SourceSnapshot;
 use crate::money;
 use crate::month::Window;
@@ -107,7 +107,7 @@ impl Session {
             format!(" where {within} or {}", self.table.outside_any_month())
         };
         let table = &self.table;
-        let [id, date, issuer, receiver, amount] = table.expressions();
+        let [id, date, _, _, amount] = table.expressions();
         let months: Vec<String> = window.months().map(|m| format!("'{m}'")).collect();
         let bucket = format!(
             "width_bucket({date}, array['{FIRST_DAY}', {}, '{}', '{END_DAY}']::timestamp[])",
@@ -123,7 +123,7 @@ impl Session {
              coalesce(sum({hash})::text, '0'), {no_id}, {no_amount} \
              from {relation} join generate_series(0, {last_bucket}) as buckets(bucket) \
              on {bucket} = buckets.bucket{filter} group by 1",
-            hash = row_hash_sql(&id, &date, &issuer, &receiver, &amount),
+            hash = table.row_hash_sql(),
             no_id = missing(&table.names.invoice_id_column, &id),
             no_amount = missing(&table.names.amount_column, &amount),
             relation = table.rows(),

@@ -7,12 +7,14 @@
 use super::args::{AmountUnit, ColumnNames, SelectArgs, SourceArgs, quote};
 use super::condition::{Condition, Language};
 use super::repeated::is_unique_in_sqlite;
+pub use super::sqlite_types::SqliteKeys;
 pub use super::sqlite_types::timestamp_us;
-use super::sqlite_types::{odd_row, odd_sql};
+use super::sqlite_types::{key_kind, odd_row, odd_sql, without_id};
 use super::{MonthFingerprints, UNDATED_NAMED, undated};
 use crate::error::{Error, Result};
 use crate::fingerprint::NULL_BUSINESS;
-use crate::invoice::Invoice;
+use crate::invoice::InvoiceOf;
+use crate::key::{Key, KeyKind, Texts};
 use crate::lake::commit::SourceSnapshot;
 use crate::money::{self, MAX_PRECISION, MoneyType};
 use crate::month::{Month, Window};
@@ -31,6 +33,8 @@ pub struct Session {
     /// The table's name alone.
     name: String,
     names: ColumnNames,
+    /// What the ids are.
+    pub key: KeyKind,
     pub money: MoneyType,
     pub unit: AmountUnit,
     pub snapshot: SourceSnapshot,
@@ -66,7 +70,8 @@ impl Session {
         let rows = |condition: &Condition| format!("(select * from {table} where {})", condition.sql());
         let table = select.condition(Language::Sqlite)?.as_ref().map(rows).unwrap_or(table);
         let is_cents = select.amount_unit == AmountUnit::Cents;
-        let session = Self {
+        let mut session = Self {
+            key: KeyKind::Integer,
             path: path.to_owned(),
             names: args.columns.clone(),
             money: MoneyType {
@@ -86,6 +91,9 @@ impl Session {
             name,
         };
         session.begin(args)?;
+        let (_, name) = args.table_parts()?;
+        let id = &session.names.invoice_id_column;
+        session.key = key_kind(&session.connection, name, &session.table, id)?;
         Ok(session)
     }
 
@@ -165,8 +173,12 @@ impl Session {
 
     fn columns_sql(&self) -> String {
         let [id, date, issuer, receiver, amount] = self.names.in_order().map(quote);
+        let id = match self.key {
+            KeyKind::Integer => <Vec<i64>>::sql(&id),
+            KeyKind::Decimal(_) | KeyKind::Text => Texts::sql(&id),
+        };
         format!(
-            "coalesce(cast({id} as integer), {NULL_BUSINESS}), coalesce(cast({date} as text), ''), \
+            "{id}, coalesce(cast({date} as text), ''), \
              coalesce({issuer}, {NULL_BUSINESS}), coalesce({receiver}, {NULL_BUSINESS}), \
              case typeof({amount}) when 'real' then 'real' when 'null' then 'null' else cast({amount} as text) end"
         )
@@ -174,7 +186,14 @@ impl Session {
 
     /// Adds up the months, and looks at the type of every value of every row on the way.
     pub fn fingerprints(&mut self, window: Window) -> Result<MonthFingerprints> {
-        let odd = odd_sql(&self.names, "");
+        match self.key {
+            KeyKind::Integer => self.keyed_fingerprints::<Vec<i64>>(window),
+            KeyKind::Decimal(_) | KeyKind::Text => self.keyed_fingerprints::<Texts>(window),
+        }
+    }
+
+    fn keyed_fingerprints<Ids: SqliteKeys>(&self, window: Window) -> Result<MonthFingerprints> {
+        let odd = odd_sql(&self.names, self.key, "");
         let sql = format!("select {odd}, {} from {}", self.columns_sql(), self.table);
         let doing = "cannot read the SQLite table";
         let mut statement = self.connection.prepare(&sql).map_err(|error| failed(doing, error))?;
@@ -183,11 +202,12 @@ impl Session {
         let (mut without_month, mut examples) = (0, Vec::new());
         while let Some(row) = rows.next().map_err(|error| failed(doing, error))? {
             if row.get(0).map_err(|error| failed(doing, error))? {
-                return Err(odd_row(&self.connection, &self.table, &self.names));
+                return Err(odd_row(&self.connection, &self.table, &self.names, self.key));
             }
             let fields = (|| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))();
-            let (id, date, issuer, receiver, amount): (i64, String, i64, i64, String) =
+            let (sent, date, issuer, receiver, amount): (Ids::Sent, String, i64, i64, String) =
                 fields.map_err(|error| failed(doing, error))?;
+            let id = Ids::key(&sent).ok_or_else(without_id)?;
             let instant = timestamp_us(&date);
             if instant.is_none() && !date.is_empty() {
                 return Err(not_a_date(id, &date));
@@ -218,7 +238,14 @@ impl Session {
     ///
     /// # Errors
     /// Refused, with the invoice's id, for a bad id, date or amount.
-    pub fn invoice(&self, id: i64, date: &str, issuer: i64, receiver: i64, amount: &str) -> Result<Invoice> {
+    pub fn invoice<Id: Key>(
+        &self,
+        id: Id,
+        date: &str,
+        issuer: i64,
+        receiver: i64,
+        amount: &str,
+    ) -> Result<InvoiceOf<Id>> {
         row_to_invoice(self.money, self.unit, &self.names, id, date, issuer, receiver, amount)
     }
 
@@ -229,19 +256,16 @@ impl Session {
 
 /// See [`Session::invoice`]; free of the session so that another thread can call it.
 #[allow(clippy::too_many_arguments)]
-pub fn row_to_invoice(
+pub fn row_to_invoice<Id: Key>(
     money: MoneyType,
     unit: AmountUnit,
     names: &ColumnNames,
-    id: i64,
+    id: Id,
     date: &str,
     issuer: i64,
     receiver: i64,
     amount: &str,
-) -> Result<Invoice> {
-    if id == NULL_BUSINESS {
-        return Err(Error::refused("an invoice has no id; correct it in the source"));
-    }
+) -> Result<InvoiceOf<Id>> {
     let issue_date_us = timestamp_us(date).ok_or_else(|| not_a_date(id, date))?;
     let column = &names.amount_column;
     if amount == "real" {
@@ -261,7 +285,7 @@ pub fn row_to_invoice(
     let amount = money::parse_amount(amount, written)
         .map_err(|error| Error::refused(format!("invoice {id}: {column} {error}")))?;
     let business = |value: i64| (value != NULL_BUSINESS).then_some(value);
-    Ok(Invoice {
+    Ok(InvoiceOf {
         invoice_id: id,
         issue_date_us,
         issuer_id: business(issuer),
@@ -270,7 +294,7 @@ pub fn row_to_invoice(
     })
 }
 
-fn not_a_date(id: i64, text: &str) -> Error {
+fn not_a_date(id: impl Key, text: &str) -> Error {
     Error::refused(format!("invoice {id}: {text:?} is not an ISO date and time (YYYY-MM-DD HH:MM:SS)"))
 }
 

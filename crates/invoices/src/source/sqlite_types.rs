@@ -6,20 +6,97 @@ use super::sqlite::failed;
 use super::{ColumnNames, reserved};
 use crate::error::{Error, Result};
 use crate::fingerprint::NULL_BUSINESS;
+use crate::key::{KeyKind, Keys, Texts};
 use chrono::{NaiveDate, NaiveTime};
 use rusqlite::Connection;
 
 /// Characters of a value that a sentence shows.
 const SHOWN_MAX: usize = 40;
 
+/// How ids come out of SQLite.
+pub trait SqliteKeys: Keys {
+    /// As both readers of the file give them.
+    type Sent: rusqlite::types::FromSql + Send;
+
+    /// SQL of an id, given the quoted column; never NULL.
+    fn sql(column: &str) -> String;
+
+    /// The id; none for NULL.
+    fn key(sent: &Self::Sent) -> Option<Self::Key<'_>>;
+}
+
+impl SqliteKeys for Vec<i64> {
+    type Sent = i64;
+
+    fn sql(column: &str) -> String {
+        format!("coalesce(cast({column} as integer), {NULL_BUSINESS})")
+    }
+
+    fn key(sent: &i64) -> Option<i64> {
+        (*sent != NULL_BUSINESS).then_some(*sent)
+    }
+}
+
+impl SqliteKeys for Texts {
+    type Sent = Box<str>;
+
+    /// With a sign in front, so that the empty text is another one than NULL.
+    fn sql(column: &str) -> String {
+        format!("coalesce('=' || {column}, '')")
+    }
+
+    fn key(sent: &Box<str>) -> Option<&str> {
+        sent.strip_prefix('=')
+    }
+}
+
+/// What the ids of a table or view are: what the column declares, or what its first value is if it declares neither
+/// text nor a whole number. A value of another type is refused when it is read.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn key_kind(connection: &Connection, name: &str, rows: &str, column: &str) -> Result<KeyKind> {
+    let doing = "cannot read the SQLite file";
+    let sql = "select upper(type) from pragma_table_info(?1) where name = ?2 collate nocase";
+    let declared = connection.query_row(sql, [name, column], |row| row.get::<_, String>(0));
+    let declared = declared.unwrap_or_default();
+    // SQLite's own rules of affinity, in their order.
+    if declared.contains("INT") {
+        return Ok(KeyKind::Integer);
+    }
+    if ["CHAR", "CLOB", "TEXT"].iter().any(|word| declared.contains(word)) {
+        return Ok(KeyKind::Text);
+    }
+    let id = quote(column);
+    let sql = format!("select typeof({id}) from {rows} where {id} is not null limit 1");
+    match connection.query_row(&sql, [], |row| row.get::<_, String>(0)) {
+        Ok(kind) if kind == "text" => Ok(KeyKind::Text),
+        Ok(_) | Err(rusqlite::Error::QueryReturnedNoRows) => Ok(KeyKind::Integer),
+        Err(error) => Err(failed(doing, error)),
+    }
+}
+
+/// The sentence's name of an invoice without an id.
+pub fn without_id() -> Error {
+    Error::refused("an invoice has no id; correct it in the source")
+}
+
+fn id_type(key: KeyKind) -> (&'static str, &'static str) {
+    match key {
+        KeyKind::Integer => ("integer", "a whole number"),
+        KeyKind::Decimal(_) | KeyKind::Text => ("text", "text"),
+    }
+}
+
 /// SQL that is 1 for a row of which a column holds another type than it stands for; `alias` is empty or
 /// ends with a point.
-pub fn odd_sql(names: &ColumnNames, alias: &str) -> String {
+pub fn odd_sql(names: &ColumnNames, key: KeyKind, alias: &str) -> String {
+    let (id_type, _) = id_type(key);
     let [id, date, issuer, receiver, amount] = names.in_order().map(|name| format!("{alias}{}", quote(name)));
     let business =
         |column: &str| format!("typeof({column}) not in ('integer', 'null') or {column} is {NULL_BUSINESS}");
     format!(
-        "(typeof({id}) not in ('integer', 'null') or typeof({date}) not in ('text', 'null') or {} or {} \
+        "(typeof({id}) not in ('{id_type}', 'null') or typeof({date}) not in ('text', 'null') or {} or {} \
          or typeof({amount}) not in ('text', 'integer', 'null'))",
         business(&issuer),
         business(&receiver)
@@ -27,18 +104,24 @@ pub fn odd_sql(names: &ColumnNames, alias: &str) -> String {
 }
 
 /// The sentence for the first such row of a table.
-pub fn odd_row(connection: &Connection, table: &str, names: &ColumnNames) -> Error {
+pub fn odd_row(connection: &Connection, table: &str, names: &ColumnNames, key: KeyKind) -> Error {
     // Views and some tables have no rowid.
-    let found = described(connection, table, names, "rowid");
-    found.or_else(|_| described(connection, table, names, "null")).unwrap_or_else(|error| error)
+    let found = described(connection, table, names, key, "rowid");
+    found.or_else(|_| described(connection, table, names, key, "null")).unwrap_or_else(|error| error)
 }
 
-fn described(connection: &Connection, table: &str, names: &ColumnNames, rowid: &str) -> Result<Error> {
+fn described(
+    connection: &Connection,
+    table: &str,
+    names: &ColumnNames,
+    key: KeyKind,
+    rowid: &str,
+) -> Result<Error> {
     let columns = names.in_order();
     let looked_at = columns
         .map(|name| format!("typeof({0}), substr(quote({0}), 1, {SHOWN_MAX})", quote(name)))
         .join(", ");
-    let sql = format!("select {rowid}, {looked_at} from {table} where {} limit 1", odd_sql(names, ""));
+    let sql = format!("select {rowid}, {looked_at} from {table} where {} limit 1", odd_sql(names, key, ""));
     let found = connection.query_row(&sql, [], |row| {
         let rowid: Option<i64> = row.get(0)?;
         let cell = |column: usize| -> rusqlite::Result<(String, String)> {
@@ -46,20 +129,21 @@ fn described(connection: &Connection, table: &str, names: &ColumnNames, rowid: &
         };
         let cells = [cell(0)?, cell(1)?, cell(2)?, cell(3)?, cell(4)?];
         let place = rowid.map_or(String::new(), |rowid| format!(" (rowid {rowid})"));
-        Ok(sentence(&format!("{}{place}", cells[0].1), columns, &cells))
+        Ok(sentence(&format!("{}{place}", cells[0].1), columns, key, &cells))
     });
     found.map_err(|error| failed("cannot read the SQLite table", error))
 }
 
-fn sentence(invoice: &str, columns: [&str; 5], cells: &[(String, String); 5]) -> Error {
-    const WANTED: [(&[&str], &str); 5] = [
-        (&["integer", "null"], "a whole number"),
+fn sentence(invoice: &str, columns: [&str; 5], key: KeyKind, cells: &[(String, String); 5]) -> Error {
+    let (id_type, id_wanted) = id_type(key);
+    let wanted: [(&[&str], &str); 5] = [
+        (&[id_type, "null"], id_wanted),
         (&["text", "null"], "text with an ISO date and time"),
         (&["integer", "null"], "a whole number"),
         (&["integer", "null"], "a whole number"),
         (&["text", "integer", "null"], "TEXT or INTEGER"),
     ];
-    for ((column, (kind, value)), (kinds, wanted)) in columns.into_iter().zip(cells).zip(WANTED) {
+    for ((column, (kind, value)), (kinds, wanted)) in columns.into_iter().zip(cells).zip(wanted) {
         if !kinds.contains(&kind.as_str()) {
             let kind = if kind == "real" { "a floating-point number" } else { kind };
             return Error::refused(format!(

@@ -5,6 +5,8 @@ use super::condition::{Condition, Language};
 use super::postgres::failed;
 use super::repeated::is_unique_in_postgres;
 use crate::error::{Error, Result};
+use crate::fingerprint::{key_hash_sql, keyed_row_hash_sql};
+use crate::key::{KeyKind, MAX_DIGITS};
 use crate::money::{MAX_PRECISION, MoneyType};
 use crate::month::Month;
 use postgres::Client;
@@ -35,6 +37,10 @@ pub struct PostgresTable {
     /// where they can't be divided: a view, a foreign table, partitions without a privilege of their own.
     pub heaps: Vec<String>,
     pub names: ColumnNames,
+    /// What the ids are.
+    pub key: KeyKind,
+    /// Whether the ids are `char(n)`, whose cast to text would lose the spaces at their end.
+    is_padded: bool,
     pub money: MoneyType,
     pub date_type: DateType,
     /// Zone of the days and months, one that the server knows.
@@ -63,6 +69,18 @@ struct Column {
     not_null: bool,
 }
 
+impl Column {
+    /// What a numeric declares, if it declares anything.
+    fn precision_and_scale(&self) -> Option<(i32, i32)> {
+        const HEADER: i32 = 4;
+        (self.type_modifier >= HEADER).then(|| precision_and_scale(self.type_modifier - HEADER))
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self.type_name.as_str(), "text" | "varchar" | "bpchar" | "citext")
+    }
+}
+
 impl PostgresTable {
     /// Looks the table up in the catalog.
     ///
@@ -87,7 +105,12 @@ impl PostgresTable {
         let (oid, kind, relation): (u32, String, String) = (found.get(0), found.get(1), found.get(2));
         let names = args.columns.clone();
         let [id, date, issuer, receiver, amount] = names.in_order();
-        for name in [id, issuer, receiver] {
+        let id_column = Self::column(client, oid, id, &args.table)?;
+        let key = key_kind(&id_column, id)?;
+        if id_column.is_text() {
+            require_utf8(client, id)?;
+        }
+        for name in [issuer, receiver] {
             let column = Self::column(client, oid, name, &args.table)?;
             integer_type(&column, name)?;
         }
@@ -112,6 +135,8 @@ impl PostgresTable {
             nullable,
             is_unique: is_unique_in_postgres(client, oid, id)?,
             names: names.clone(),
+            key,
+            is_padded: id_column.type_name == "bpchar",
         })
     }
 
@@ -164,7 +189,8 @@ impl PostgresTable {
         Ok(if all_readable { rows.iter().map(|row| row.get(0)).collect() } else { Vec::new() })
     }
 
-    /// SQL for id, date, issuer, receiver (bigint, timestamp, bigint, bigint) and amount (numeric).
+    /// SQL for id, date, issuer, receiver (bigint or text as [`Self::key`] says, timestamp, bigint, bigint) and amount
+    /// (numeric).
     pub fn expressions(&self) -> [String; 5] {
         let [id, date, issuer, receiver, amount] = self.names.in_order().map(quote);
         let date = match self.date_type {
@@ -178,7 +204,28 @@ impl PostgresTable {
             Amount::Cents => format!("({amount} * 0.01::numeric)"),
             Amount::Rounded(digits) => format!("round({amount}::text::numeric, {digits})"),
         };
-        [format!("{id}::int8"), date, format!("{issuer}::int8"), format!("{receiver}::int8"), amount]
+        [self.id_sql(&id), date, format!("{issuer}::int8"), format!("{receiver}::int8"), amount]
+    }
+
+    fn id_sql(&self, id: &str) -> String {
+        match self.key {
+            KeyKind::Integer => format!("{id}::int8"),
+            // Writes it as the database shows it, with the spaces that fill it up.
+            KeyKind::Text if self.is_padded => format!("(case when {id} is not null then concat({id}) end)"),
+            KeyKind::Decimal(_) | KeyKind::Text => format!("{id}::text"),
+        }
+    }
+
+    /// SQL of the hash of an id alone, [`crate::Key::hash`] in Rust.
+    pub fn key_hash_sql(&self) -> String {
+        let [id, ..] = self.expressions();
+        key_hash_sql(self.key, &id)
+    }
+
+    /// SQL of a row's hash, [`crate::fingerprint::row_hash`] in Rust.
+    pub fn row_hash_sql(&self) -> String {
+        let [_, date, issuer, receiver, amount] = self.expressions();
+        keyed_row_hash_sql(&self.key_hash_sql(), &date, &issuer, &receiver, &amount)
     }
 
     /// The rows that are invoices, for FROM.
@@ -227,9 +274,48 @@ fn integer_type(column: &Column, name: &str) -> Result<()> {
     match column.type_name.as_str() {
         "int2" | "int4" | "int8" => Ok(()),
         other => Err(Error::config(format!(
-            "column {name} has type {other}; ids must be smallint, integer or bigint (a view can cast them)"
+            "column {name} has type {other}; ids of businesses must be smallint, integer or bigint (a view can cast them)"
         ))),
     }
+}
+
+/// What a column's ids are.
+fn key_kind(column: &Column, name: &str) -> Result<KeyKind> {
+    match column.type_name.as_str() {
+        "int2" | "int4" | "int8" => Ok(KeyKind::Integer),
+        "uuid" => Ok(KeyKind::Text),
+        "numeric" => match column.precision_and_scale() {
+            Some((digits, 0)) if (1..=i32::from(MAX_DIGITS)).contains(&digits) => {
+                Ok(KeyKind::Decimal(digits as u8))
+            }
+            Some((digits, scale)) => Err(Error::config(format!(
+                "column {name} is numeric({digits},{scale}); an id may be numeric with up to {MAX_DIGITS} digits and none \
+                 after the decimal point"
+            ))),
+            None => Err(Error::config(format!(
+                "column {name} is numeric without a number of digits; alter it to numeric({MAX_DIGITS},0), or name a view \
+                 with {}::numeric({MAX_DIGITS},0)",
+                quote(name)
+            ))),
+        },
+        _ if column.is_text() => Ok(KeyKind::Text),
+        other => Err(Error::config(format!(
+            "column {name} has type {other}; the invoice id must be smallint, integer, bigint, numeric without decimals, \
+             uuid, text, varchar or char (a view can cast it)"
+        ))),
+    }
+}
+
+/// Texts are hashed as the server stores them, and arrive in UTF-8.
+fn require_utf8(client: &mut Client, name: &str) -> Result<()> {
+    let asked = client.query_one("select current_setting('server_encoding')", &[]);
+    let encoding: String = asked.map_err(|error| failed("cannot ask for the encoding", error))?.get(0);
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "column {name} is text in a database whose encoding is {encoding}; ids may be text in a UTF8 database alone"
+    )))
 }
 
 fn date_type(column: &Column, name: &str) -> Result<DateType> {
@@ -310,10 +396,8 @@ fn money_type(column: &Column, name: &str, default_scale: u8, select: &SelectArg
 
 /// `numeric(p,s)` as declared; `numeric` without a scale takes the given one; integers have none.
 fn declared_type(column: &Column, name: &str, default_scale: u8) -> Result<MoneyType> {
-    const HEADER: i32 = 4;
-    match (column.type_name.as_str(), column.type_modifier) {
-        ("numeric", modifier) if modifier >= HEADER => {
-            let (precision, scale) = precision_and_scale(modifier - HEADER);
+    match (column.type_name.as_str(), column.precision_and_scale()) {
+        ("numeric", Some((precision, scale))) => {
             if scale < 0 {
                 let wide = (precision - scale).min(i32::from(MAX_PRECISION));
                 return Err(Error::config(format!(
@@ -347,6 +431,28 @@ mod tests {
         let type_modifier = (precision << 16 | scale & 0x7ff) + 4;
         let column = Column { type_name: "numeric".to_owned(), type_modifier, not_null: true };
         declared_type(&column, "amount_usd", 2)
+    }
+
+    #[test]
+    fn an_id_is_a_number_or_a_text_and_any_other_type_is_named() {
+        let kind = |type_name: &str, type_modifier| {
+            let column = Column { type_name: type_name.to_owned(), type_modifier, not_null: true };
+            key_kind(&column, "doc_no")
+        };
+        assert_eq!(kind("int2", -1).unwrap(), KeyKind::Integer);
+        assert_eq!(kind("numeric", (20 << 16) + 4).unwrap(), KeyKind::Decimal(20));
+        for text in ["uuid", "text", "varchar", "bpchar"] {
+            assert_eq!(kind(text, -1).unwrap(), KeyKind::Text);
+        }
+        for (type_name, modifier, words) in [
+            ("numeric", -1, "without a number of digits"),
+            ("numeric", (12 << 16 | 2) + 4, "numeric(12,2)"),
+            ("numeric", (39 << 16) + 4, "up to 38 digits"),
+            ("jsonb", -1, "has type jsonb"),
+        ] {
+            let error = kind(type_name, modifier).unwrap_err().to_string();
+            assert!(error.contains("doc_no") && error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! by the parts of the date, the object is read row by row through Parquet's record interface, ids are
 //! compared as a set and everything else as text.
 
-use super::deep_text::{in_dollars, instant, lake_row};
+use super::deep_text::{Id, copied, in_dollars, instant, lake_row, unquoted};
 use bytes::Bytes;
 use invoices::source::args::quote;
 use invoices::source::postgres::failed;
@@ -15,6 +15,7 @@ use invoices::{Error, Month, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::BufRead;
 
@@ -25,20 +26,29 @@ const NAMED_MAX: usize = 10;
 /// Ids that are the same on both sides leave nothing behind.
 #[derive(Default)]
 pub struct Difference {
-    by_id: HashMap<i64, (i64, u64)>,
+    by_id: HashMap<Id, (i64, u64)>,
+    /// Whether the lake's ids are integers, so that the source's must be too.
+    has_integers: bool,
     /// Sentences for rows of the source whose id is no whole number at all.
     unreadable: Vec<String>,
 }
 
 impl Difference {
-    fn count(&mut self, id: i64, rest: &[String; 4], sign: i64) {
+    fn count(&mut self, id: Id, rest: &[String; 4], sign: i64) {
         let mut hasher = DefaultHasher::new();
         rest.hash(&mut hasher);
-        let entry = self.by_id.entry(id).or_default();
-        entry.0 += sign;
-        entry.1 = entry.1.wrapping_add(hasher.finish().wrapping_mul(sign as u64));
-        if *entry == (0, 0) {
-            self.by_id.remove(&id);
+        let sum = (sign, hasher.finish().wrapping_mul(sign as u64));
+        match self.by_id.entry(id) {
+            Entry::Vacant(entry) => {
+                entry.insert(sum);
+            }
+            Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                *known = (known.0 + sum.0, known.1.wrapping_add(sum.1));
+                if *known == (0, 0) {
+                    entry.remove();
+                }
+            }
         }
     }
 
@@ -50,6 +60,7 @@ impl Difference {
         let reader = SerializedFileReader::new(object)?;
         for row in reader.get_row_iter(None)? {
             let (id, rest) = lake_row(row?)?;
+            self.has_integers |= matches!(id, Id::Integer(_));
             self.count(id, &rest, 1);
         }
         Ok(())
@@ -59,10 +70,12 @@ impl Difference {
     fn take_source_row(&mut self, cells: [Option<&str>; 5], unit: AmountUnit) {
         let [id, date, issuer, receiver, money] = cells.map(|cell| cell.unwrap_or("null"));
         // `007` and `12abc` are not how a number is written.
-        match id.parse::<i64>().ok().filter(|number| number.to_string() == id) {
-            Some(number) => {
+        let number = id.parse::<i64>().ok().filter(|number| number.to_string() == id).map(Id::Integer);
+        let found = if self.has_integers { number } else { Some(Id::Text(id.into())) };
+        match found {
+            Some(id) => {
                 let rest = [instant(date), issuer.to_owned(), receiver.to_owned(), in_dollars(money, unit)];
-                self.count(number, &rest, -1);
+                self.count(id, &rest, -1);
             }
             None if self.unreadable.len() < NAMED_MAX => {
                 self.unreadable.push(format!("the source's id {id} is not a whole number"));
@@ -73,12 +86,12 @@ impl Difference {
 
     /// What differs, in one sentence that names up to ten invoices; none when nothing does.
     pub fn sentence(mut self) -> Option<String> {
-        let mut ids: Vec<i64> = self.by_id.keys().copied().collect();
+        let mut ids: Vec<(Id, (i64, u64))> = self.by_id.into_iter().collect();
         ids.sort_unstable();
         let named = ids.len().min(NAMED_MAX - self.unreadable.len());
         let others = ids.len() - named;
-        for id in ids.into_iter().take(named) {
-            let what = match self.by_id[&id].0 {
+        for (id, (surplus, _)) in ids.into_iter().take(named) {
+            let what = match surplus {
                 1.. => "is in the lake and not in the source",
                 0 => "differs",
                 _ => "is in the source and not in the lake",
@@ -118,7 +131,10 @@ pub fn take_source(
             for line in std::io::BufReader::new(copied).lines() {
                 let line = line?;
                 let mut cells = line.split('\t').map(|cell| (cell != "\\N").then_some(cell));
-                difference.take_source_row([(); 5].map(|()| cells.next().flatten()), select.amount_unit);
+                let mut row = [(); 5].map(|()| cells.next().flatten());
+                let id = row[0].map(copied);
+                row[0] = id.as_deref();
+                difference.take_source_row(row, select.amount_unit);
             }
             check_stop()
         }
@@ -146,8 +162,9 @@ pub fn take_source(
                         &cells.each_ref().map(|cell| (cell.as_str() != "NULL").then_some(cell.as_str()));
                     let bare = |cell: &Option<&'_ str>| cell.map(|text| text.trim_matches('\'').to_owned());
                     let (date, amount) = (bare(date), bare(amount));
+                    let id = id.map(|id| if difference.has_integers { id.to_owned() } else { unquoted(id) });
                     difference.take_source_row(
-                        [*id, date.as_deref(), *issuer, *receiver, amount.as_deref()],
+                        [id.as_deref(), date.as_deref(), *issuer, *receiver, amount.as_deref()],
                         select.amount_unit,
                     );
                 }
@@ -176,7 +193,7 @@ fn postgres_sql(args: &SourceArgs, select: &SelectArgs, month: Month) -> Result<
     };
     let (day, and) = (month.first_day(), and_condition(select));
     Ok(format!(
-        "copy (select {id}::text, to_char({date}, 'YYYY-MM-DD HH24:MI:SS.US'), {issuer}::text, {receiver}::text, \
+        "copy (select concat({id}), to_char({date}, 'YYYY-MM-DD HH24:MI:SS.US'), {issuer}::text, {receiver}::text, \
          {amount}::text from {table} where extract(year from {date}) = {} and extract(month from {date}) = {}{and}) to stdout",
         day.format("%-Y"),
         day.format("%-m")

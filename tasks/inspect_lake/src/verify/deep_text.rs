@@ -5,16 +5,64 @@ use invoices::source::AmountUnit;
 use invoices::{Error, Result};
 use parquet::record::{Field, Row};
 
+/// An id as it is compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Id {
+    Integer(i64),
+    Text(Box<str>),
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Integer(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+/// A value of COPY's text format, in which a backslash hides what would end a value or a line.
+pub fn copied(cell: &str) -> String {
+    let mut text = String::with_capacity(cell.len());
+    let mut characters = cell.chars();
+    while let Some(character) = characters.next() {
+        text.push(match character {
+            '\\' => match characters.next().unwrap_or('\\') {
+                't' => '\t',
+                'n' => '\n',
+                'r' => '\r',
+                'b' => '\u{8}',
+                'f' => '\u{c}',
+                'v' => '\u{b}',
+                itself => itself,
+            },
+            plain => plain,
+        });
+    }
+    text
+}
+
+/// What `quote` of SQLite made of a value, without its quotes; a number stays as it is.
+pub fn unquoted(cell: &str) -> String {
+    let inside = cell.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    inside.map_or_else(|| cell.to_owned(), |inside| inside.replace("''", "'"))
+}
+
 /// Id, and date, issuer, receiver and amount as text.
 ///
 /// # Errors
 /// Refused for a column that is missing or of another type.
-pub fn lake_row(row: Row) -> Result<(i64, [String; 4])> {
+pub fn lake_row(row: Row) -> Result<(Id, [String; 4])> {
     let mut id = None;
     let mut rest = [const { None }; 4];
     for (name, field) in row.into_columns() {
         match (name.as_str(), field) {
-            ("invoice_id", Field::Long(number)) => id = Some(number),
+            ("invoice_id", Field::Long(number)) => id = Some(Id::Integer(number)),
+            ("invoice_id", Field::Str(text)) => id = Some(Id::Text(text.into())),
+            ("invoice_id", Field::Decimal(decimal)) => {
+                let text = decimal_text(decimal.data(), decimal.scale());
+                id = Some(Id::Text(text.trim_end_matches('.').into()));
+            }
             ("issue_date", Field::TimestampMicros(us)) => rest[0] = Some(micros(us)),
             ("issuer_id", Field::Long(number)) => rest[1] = Some(number.to_string()),
             ("receiver_id", Field::Long(number)) => rest[2] = Some(number.to_string()),
@@ -95,6 +143,14 @@ pub fn instant(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_databases_hide_of_a_text_comes_back() {
+        assert_eq!(copied(r"a\\b\tc\nd"), "a\\b\tc\nd");
+        assert_eq!(unquoted("'O''Neill '"), "O'Neill ");
+        assert_eq!(unquoted("''"), "");
+        assert_eq!(unquoted("7"), "7");
+    }
 
     #[test]
     fn cents_are_dollars_with_a_point() {

@@ -5,9 +5,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 use bytes::Bytes;
 use invoices::money::MoneyType;
-use invoices::parquet::{Proof, invoice_schema, read_invoices, read_proof};
+use invoices::parquet::{Proof, keyed_invoice_schema, read_keyed_invoices, read_proof};
 use invoices::statistics::{ISSUED_COUNT, RECEIVED_COUNT, TOTAL_ISSUED, TOTAL_RECEIVED};
-use invoices::{Error, Fingerprint, Result};
+use invoices::{ColumnsOf, Error, Fingerprint, KeyKind, Keys, Result, Texts};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -55,7 +55,10 @@ impl Side {
 /// Refused when it is no Parquet file of the table's types.
 pub fn invoices_of(object: Bytes, money: MoneyType) -> Result<Invoices> {
     let found = ParquetRecordBatchReaderBuilder::try_new(object.clone())?;
-    for field in invoice_schema(money).fields() {
+    // What the ids are the object says; the source's row hashes say whether that is right.
+    let id = found.schema().field_with_name("invoice_id").ok();
+    let key = id.and_then(|field| KeyKind::of_data_type(field.data_type())).unwrap_or_default();
+    for field in keyed_invoice_schema(money, key).fields() {
         // Equal integers at another scale would be other amounts.
         let actual = found.schema().field_with_name(field.name()).ok();
         if actual.map(|actual| actual.data_type()) != Some(field.data_type()) {
@@ -65,9 +68,19 @@ pub fn invoices_of(object: Bytes, money: MoneyType) -> Result<Invoices> {
         }
     }
     let proof = read_proof(&object)?;
-    let mut fingerprint = Fingerprint::default();
-    read_invoices(object, |columns| fingerprint.merge(Fingerprint::of(&columns, money)))?;
+    let fingerprint = match key {
+        KeyKind::Integer => fingerprint_of::<Vec<i64>>(object, money)?,
+        KeyKind::Decimal(_) | KeyKind::Text => fingerprint_of::<Texts>(object, money)?,
+    };
     Ok(Invoices { fingerprint, proof })
+}
+
+fn fingerprint_of<Ids: Keys>(object: Bytes, money: MoneyType) -> Result<Fingerprint> {
+    let mut fingerprint = Fingerprint::default();
+    read_keyed_invoices(object, |columns: ColumnsOf<Ids>| {
+        fingerprint.merge(Fingerprint::of(&columns, money))
+    })?;
+    Ok(fingerprint)
 }
 
 /// Adds up every row of an `invoice_by_business` object.

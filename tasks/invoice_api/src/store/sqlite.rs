@@ -8,7 +8,7 @@ use invoices::source::args::quote;
 use invoices::source::sqlite::{failed, row_to_invoice};
 use invoices::source::sqlite_types::{odd_row, odd_sql};
 use invoices::source::{AmountUnit, ColumnNames, SourceArgs};
-use invoices::{Error, Result};
+use invoices::{Error, KeyKind, Result};
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +42,7 @@ impl File {
             "i.{id}, coalesce(cast(i.{date} as text), ''), coalesce(i.{issuer}, {null}), \
              coalesce(i.{receiver}, {null}), case typeof(i.{amount}) when 'real' then 'real' \
              when 'null' then 'null' else cast(i.{amount} as text) end, {}",
-            odd_sql(&args.columns, "i.")
+            odd_sql(&args.columns, KeyKind::Integer, "i.")
         );
         let (_, name) = args.table_parts()?;
         let has_customers = connection.prepare("select customer_id, customer_name from customers").is_ok();
@@ -122,7 +122,7 @@ impl File {
             while let Some(row) = rows.next().map_err(|error| failed(doing, error))? {
                 // The id comes as it is, and a value of another type would be read as something else.
                 if row.get(5).map_err(|error| failed(doing, error))? {
-                    return Err(odd_row(&connection, &file.table, &file.names));
+                    return Err(odd_row(&connection, &file.table, &file.names, KeyKind::Integer));
                 }
                 found.push(file.view(row)?);
             }

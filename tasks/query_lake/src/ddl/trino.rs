@@ -22,6 +22,7 @@ pub fn statements(definition: &Definition, database: Option<&str>) -> String {
 fn type_name(column_type: ColumnType) -> String {
     match column_type {
         ColumnType::Timestamp => "TIMESTAMP(6)".to_owned(),
+        ColumnType::Text => "VARCHAR".to_owned(),
         other => other.to_string(),
     }
 }

@@ -195,6 +195,7 @@ fn type_name(column_type: ColumnType) -> String {
         ColumnType::Timestamp => "timestamp_ntz".to_owned(),
         ColumnType::Date => "date".to_owned(),
         ColumnType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+        ColumnType::Text => "string".to_owned(),
     }
 }
 

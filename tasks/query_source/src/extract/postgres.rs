@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const DOING: &str = "cannot read the invoices";
 
 /// Reads the months on several connections that share the session's snapshot.
-pub fn extract(
+pub fn extract<Ids: wire::SentKeys>(
     session: &mut Session,
     router: &Router,
     months: &[Month],
@@ -38,7 +38,7 @@ pub fn extract(
             .map(|mut partition| {
                 let (progress, cancelled, amount_column) = (&progress, &cancelled, &amount_column);
                 scope.spawn(move || {
-                    let reader = router.reader();
+                    let reader = router.reader::<Ids>();
                     let read = read(&mut partition, reader, money, amount_column, progress, cancelled);
                     if read.is_err() {
                         cancelled.store(true, Ordering::Relaxed);
@@ -87,9 +87,9 @@ fn partitions(session: &Session, reading: &Reading) -> Result<Vec<Partition>> {
 }
 
 /// Reads one partition to its end, message by message.
-fn read(
+fn read<Ids: wire::SentKeys>(
     partition: &mut Partition,
-    mut reader: Reader<'_>,
+    mut reader: Reader<'_, Ids>,
     money: MoneyType,
     amount_column: &str,
     progress: &Progress,
@@ -106,7 +106,7 @@ fn read(
                 let sent: Option<Vec<u8>> = parser.produce().map_err(connectorx_failed)?;
                 *column = sent.unwrap_or_default();
             }
-            wire::decode(rows, &columns, money, amount_column, |invoice| reader.push(invoice))?;
+            wire::decode::<Ids>(rows, &columns, money, amount_column, |invoice| reader.push(invoice))?;
             progress.add(rows);
             failpoint!("query::reading");
             check_stop()?;

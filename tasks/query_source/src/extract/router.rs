@@ -1,7 +1,7 @@
 //! Sends each row to the writer of its month.
 
 use crate::month_writer::MonthWriter;
-use invoices::{Error, Invoice, InvoiceColumns, Result};
+use invoices::{ColumnsOf, Error, InvoiceOf, Keys, Result};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Rows that a reader collects for a month before it writes them.
@@ -29,8 +29,8 @@ impl Router {
     }
 
     /// A reader's own buffers.
-    pub fn reader(&self) -> Reader<'_> {
-        let batches = self.writers.iter().map(|_| InvoiceColumns::default()).collect();
+    pub fn reader<Ids: Keys>(&self) -> Reader<'_, Ids> {
+        let batches = self.writers.iter().map(|_| ColumnsOf::default()).collect();
         Reader { router: self, batches, current: 0 }
     }
 
@@ -46,17 +46,17 @@ impl Router {
 }
 
 /// Collects rows per month and writes them in batches; one for each reading thread.
-pub struct Reader<'a> {
+pub struct Reader<'a, Ids> {
     router: &'a Router,
-    batches: Vec<InvoiceColumns>,
+    batches: Vec<ColumnsOf<Ids>>,
     /// Month of the last row: the next one is most often in it too.
     current: usize,
 }
 
-impl Reader<'_> {
+impl<Ids: Keys> Reader<'_, Ids> {
     /// Takes a row. A row of a month that isn't read is passed over: conditions on the date may be
     /// wider than the months.
-    pub fn push(&mut self, invoice: Invoice) -> Result<()> {
+    pub fn push(&mut self, invoice: InvoiceOf<Ids::Key<'_>>) -> Result<()> {
         let (start, end) = self.router.bounds_us[self.current];
         if invoice.issue_date_us < start || end <= invoice.issue_date_us {
             match self.router.position(invoice.issue_date_us) {

@@ -2,10 +2,12 @@
 
 use super::router::Router;
 use connectorx::prelude::{CXQuery, PartitionParser, Produce, SQLiteSource, Source, SourcePartition};
+use connectorx::sources::sqlite::{SQLiteSourceError, SQLiteSourcePartitionParser};
 use invoices::source::MonthFingerprints;
-use invoices::source::sqlite::{Session, row_to_invoice};
+use invoices::source::sqlite::{Session, SqliteKeys, row_to_invoice};
+use invoices::source::sqlite_types::without_id;
 use invoices::task::{Progress, check_stop};
-use invoices::{Error, Result, Window};
+use invoices::{Error, KeyKind, Result, Texts, Window};
 
 /// Reads the window's rows.
 pub fn extract(
@@ -19,24 +21,35 @@ pub fn extract(
         None => session.fingerprints(window)?,
     };
     let rows = fingerprints.values().map(|fingerprint| fingerprint.rows).sum();
-    read(session, router, window, rows)?;
+    match session.key {
+        KeyKind::Integer => read::<Vec<i64>>(session, router, window, rows, |parser| parser.produce())?,
+        KeyKind::Decimal(_) | KeyKind::Text => {
+            read::<Texts>(session, router, window, rows, |parser| parser.produce())?;
+        }
+    }
     Ok(fingerprints)
 }
 
-fn read(session: &Session, router: &Router, window: Window, rows: u64) -> Result<()> {
-    let failed = |error: connectorx::sources::sqlite::SQLiteSourceError| {
-        Error::retry("cannot read the SQLite table").because(error)
-    };
+fn read<Ids: SqliteKeys>(
+    session: &Session,
+    router: &Router,
+    window: Window,
+    rows: u64,
+    next_id: fn(&mut SQLiteSourcePartitionParser<'_>) -> Result<Ids::Sent, SQLiteSourceError>,
+) -> Result<()> {
+    let failed = |error: SQLiteSourceError| Error::retry("cannot read the SQLite table").because(error);
     let path = session.path.to_string_lossy();
     let mut source = SQLiteSource::new(&encode(&path), 1).map_err(failed)?;
     source.set_queries(&[CXQuery::Naked(session.rows_sql(Some(window)))]);
     source.fetch_metadata().map_err(failed)?;
     let progress = Progress::new("rows", rows);
-    let mut reader = router.reader();
+    let mut reader = router.reader::<Ids>();
+    let mut count = 0_u64;
     for mut partition in source.partition().map_err(failed)? {
         let mut parser = partition.parser().map_err(failed)?;
         while parser.fetch_next().map_err(failed)?.0 > 0 {
-            let id: i64 = parser.produce().map_err(failed)?;
+            let sent = next_id(&mut parser).map_err(failed)?;
+            let id = Ids::key(&sent).ok_or_else(without_id)?;
             let date: Box<str> = parser.produce().map_err(failed)?;
             let issuer: i64 = parser.produce().map_err(failed)?;
             let receiver: i64 = parser.produce().map_err(failed)?;
@@ -53,7 +66,8 @@ fn read(session: &Session, router: &Router, window: Window, rows: u64) -> Result
                 &amount,
             )?)?;
             progress.add(1);
-            if id % 4096 == 0 {
+            count += 1;
+            if count % 4096 == 0 {
                 check_stop()?;
             }
         }

@@ -3,13 +3,14 @@
 //! One message per row costs more CPU than the row itself, on both sides. So the source strings its
 //! own binary forms (`int8send` and relatives) together and sends a few thousand rows at once: ids,
 //! dates, issuers and receivers as 8 bytes each, big-endian, a missing business as [`NULL_BUSINESS`];
-//! amounts in the binary form of numeric, which says its own length. Joining the columns of a row
+//! amounts in the binary form of numeric, which says its own length. Ids that are no integers are text with a
+//! zero byte behind, which no text of Postgres has inside. Joining the columns of a row
 //! first would cost the source a third more.
 
 use invoices::fingerprint::{NULL_BUSINESS, POSTGRES_EPOCH_US};
 use invoices::money::{self, MoneyType};
 use invoices::source::table::PostgresTable;
-use invoices::{Error, Invoice, Result};
+use invoices::{Error, InvoiceOf, KeyKind, Keys, Result, Texts};
 
 /// Columns of a message after its number of rows.
 pub const COLUMNS: usize = 5;
@@ -21,7 +22,10 @@ pub fn columns_sql(table: &PostgresTable) -> [String; COLUMNS] {
     let [id, date, issuer, receiver, amount] = table.expressions();
     let business = |column: &str| format!("int8send(coalesce({column}, '{NULL_BUSINESS}'::int8))");
     [
-        format!("int8send({id})"),
+        match table.key {
+            KeyKind::Integer => format!("int8send({id})"),
+            KeyKind::Decimal(_) | KeyKind::Text => format!("textsend({id}) || '\\x00'::bytea"),
+        },
         format!("timestamp_send({date})"),
         business(&issuer),
         business(&receiver),
@@ -29,32 +33,63 @@ pub fn columns_sql(table: &PostgresTable) -> [String; COLUMNS] {
     ]
 }
 
+/// Ids as they travel.
+pub trait SentKeys: Keys {
+    /// How many ids the column holds; none for bytes that are no ids.
+    fn count(column: &[u8]) -> Option<u64>;
+
+    /// The ids of a column that has been counted.
+    fn keys(column: &[u8]) -> impl Iterator<Item = Self::Key<'_>>;
+}
+
+impl SentKeys for Vec<i64> {
+    fn count(column: &[u8]) -> Option<u64> {
+        let (whole, rest) = column.as_chunks::<WORD_BYTES>();
+        rest.is_empty().then_some(whole.len() as u64)
+    }
+
+    fn keys(column: &[u8]) -> impl Iterator<Item = i64> {
+        words(column)
+    }
+}
+
+impl SentKeys for Texts {
+    fn count(column: &[u8]) -> Option<u64> {
+        let text = std::str::from_utf8(column).ok()?;
+        (text.is_empty() || text.ends_with('\0')).then(|| text.split_terminator('\0').count() as u64)
+    }
+
+    fn keys(column: &[u8]) -> impl Iterator<Item = &str> {
+        std::str::from_utf8(column).unwrap_or_default().split_terminator('\0')
+    }
+}
+
 /// Decodes the rows of one message.
 ///
 /// # Errors
 /// Refused for a row that lacks a value and for an amount that isn't exact, with its id; bug for
 /// bytes that are no rows.
-pub fn decode(
+pub fn decode<'c, Ids: SentKeys>(
     rows: u64,
-    columns: &[Vec<u8>; COLUMNS],
+    columns: &'c [Vec<u8>; COLUMNS],
     money: MoneyType,
     amount_column: &str,
-    mut consume: impl FnMut(Invoice) -> Result<()>,
+    mut consume: impl FnMut(InvoiceOf<Ids::Key<'c>>) -> Result<()>,
 ) -> Result<()> {
     let [ids, dates, issuers, receivers, amounts] = columns;
-    for column in [ids, dates, issuers, receivers] {
-        let (whole, rest) = column.as_chunks::<WORD_BYTES>();
-        match rows.checked_sub(whole.len() as u64) {
-            Some(0) if rest.is_empty() => {}
-            Some(missing) if rest.is_empty() => return Err(incomplete(missing)),
-            _ => return Err(garbled()),
+    let counts = [dates, issuers, receivers].map(|column| <Vec<i64>>::count(column));
+    for count in [Ids::count(ids)].into_iter().chain(counts) {
+        match rows.checked_sub(count.ok_or_else(garbled)?) {
+            Some(0) => {}
+            Some(missing) => return Err(incomplete(missing)),
+            None => return Err(garbled()),
         }
     }
     let parties = words(issuers).zip(words(receivers));
     let business = |value: i64| (value != NULL_BUSINESS).then_some(value);
     let mut rest = amounts.as_slice();
     for (row, ((invoice_id, date), (issuer, receiver))) in
-        (0..).zip(words(ids).zip(words(dates)).zip(parties))
+        (0..).zip(Ids::keys(ids).zip(words(dates)).zip(parties))
     {
         if rest.is_empty() {
             return Err(incomplete(rows - row));
@@ -63,7 +98,7 @@ pub fn decode(
             Error::refused(format!("invoice {invoice_id}: {amount_column} {error}; correct it in the source"))
         })?;
         rest = rest.get(amount_bytes..).ok_or_else(garbled)?;
-        consume(Invoice {
+        consume(InvoiceOf {
             invoice_id,
             issue_date_us: date.wrapping_add(POSTGRES_EPOCH_US),
             issuer_id: business(issuer),
@@ -89,6 +124,7 @@ fn garbled() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use invoices::Invoice;
 
     const CENTS: MoneyType = MoneyType { precision: 12, scale: 2 };
     /// 12.34, as `numeric_send` has it.
@@ -104,7 +140,7 @@ mod tests {
 
     fn decoded(rows: u64, columns: &[Vec<u8>; COLUMNS]) -> Result<Vec<Invoice>> {
         let mut invoices = Vec::new();
-        decode(rows, columns, CENTS, "amount_usd", |row| {
+        decode::<Vec<i64>>(rows, columns, CENTS, "amount_usd", |row| {
             invoices.push(row);
             Ok(())
         })?;
@@ -129,6 +165,30 @@ mod tests {
         assert_eq!((rows[0].issuer_id, rows[0].receiver_id), (Some(1), None));
         assert_eq!(rows[1].issue_date_us, POSTGRES_EPOCH_US - 1);
         assert_eq!((rows[1].issuer_id, rows[1].amount), (None, 0));
+    }
+
+    #[test]
+    fn texts_come_back_whatever_is_in_them() {
+        let texts = ["", " padded ", "ñ'%/"];
+        let ids = texts.map(|text| format!("{text}\0")).concat().into_bytes();
+        let three = |value: i64| column(&[value, value, value]);
+        let mut columns = [ids, three(0), three(1), three(2), amounts(&[&AMOUNT, &AMOUNT, &AMOUNT])];
+        let mut found = Vec::new();
+        let mut decoded = |columns: &[Vec<u8>; COLUMNS]| {
+            decode::<Texts>(3, columns, CENTS, "amount_usd", |row| {
+                found.push(row.invoice_id.to_owned());
+                Ok(())
+            })
+        };
+        decoded(&columns).unwrap();
+        columns[0].pop();
+        assert!(decoded(&columns).is_err(), "the last id is cut");
+        columns[0] = b"a\0b\0".to_vec();
+        let error = decoded(&columns).unwrap_err().to_string();
+        assert!(error.starts_with("1 invoices have no id"), "{error}");
+        columns[0] = b"a\0b\0\xff\0".to_vec();
+        assert!(decoded(&columns).is_err(), "no text");
+        assert_eq!(found, texts);
     }
 
     #[test]
