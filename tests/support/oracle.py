@@ -61,15 +61,15 @@ def expected_window(database: Database, first: str, end: str, table: str = "invo
     )
 
 
-def published_months(lake: Path) -> list:
-    """Read `invoice_by_business` as DuckDB sees it, whatever its partitioning."""
+def published_months(lake: Path, business: str = "bigint") -> list:
+    """Read `invoice_by_business` as DuckDB sees it, whatever its partitioning; `business` is its ids' type."""
     files = f"{lake}/invoice_by_business/**/*.parquet"
     objects = list(lake.glob("invoice_by_business/**/*.parquet"))
     if not objects:
         return []
     types = "'issue_date_yearmonth': date"
     if any(path.parent.name.startswith("business_id=") for path in objects):
-        types += ", 'business_id': bigint"
+        types += f", 'business_id': {business}"
     return duckdb.sql(
         f"""select issue_date_yearmonth, {", ".join(COLUMNS)}, counterparties
             from read_parquet('{files}', hive_partitioning = true, union_by_name = true,

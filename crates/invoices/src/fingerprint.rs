@@ -7,7 +7,7 @@
 //! streamed prove themselves against it here.
 
 use crate::invoice::{ColumnsOf, InvoiceOf};
-use crate::key::{Key, KeyKind, Keys};
+use crate::key::{Key, Keys};
 use crate::money::{self, MoneyType};
 use serde::{Deserialize, Serialize};
 
@@ -92,38 +92,34 @@ impl FingerprintRecord {
 
 /// Hash of one invoice, equal to [`row_hash_sql`] in Postgres.
 pub fn row_hash(invoice: InvoiceOf<impl Key>, money: MoneyType) -> i64 {
-    let mut hash = invoice.invoice_id.hash();
+    let mut hash = invoice.invoice_id.hash(0);
     hash = hash_int8(invoice.issue_date_us.wrapping_sub(POSTGRES_EPOCH_US), hash);
     for business in [invoice.issuer_id, invoice.receiver_id] {
-        hash = business.map_or(!hash, |id| hash_int8(id, hash));
+        hash = business.map_or(!hash, |id| id.hash(hash));
     }
     // Postgres' numeric hash ignores the sign, so the sign goes into the seed.
     let seed = if invoice.amount < 0 { !hash } else { hash };
     hash_numeric(invoice.amount.unsigned_abs(), money.scale, seed) as i64
 }
 
-/// The SQL expression of [`row_hash`], given SQL for the five columns
-/// (bigint, timestamp, bigint, bigint, numeric).
-pub fn row_hash_sql(id: &str, date: &str, issuer: &str, receiver: &str, amount: &str) -> String {
-    keyed_row_hash_sql(&key_hash_sql(KeyKind::Integer, id), date, issuer, receiver, amount)
-}
-
-/// The SQL expression of an id's [`Key::hash`], given SQL for the id (bigint or text). Bytes are hashed, not what a
-/// collation makes of them.
-pub fn key_hash_sql(kind: KeyKind, id: &str) -> String {
-    match kind {
-        KeyKind::Integer => format!("hashint8extended({id}, 0)"),
-        KeyKind::Decimal(_) | KeyKind::Text => format!("hashtextextended({id} collate \"C\", 0)"),
-    }
-}
-
-/// [`row_hash_sql`] with the id's hash instead of the id.
-pub fn keyed_row_hash_sql(id_hash: &str, date: &str, issuer: &str, receiver: &str, amount: &str) -> String {
+/// The SQL expression of [`row_hash`], given SQL for the five columns: ids as bigint or, when they travel as text, as
+/// text; a timestamp; a numeric.
+pub fn row_hash_sql(are_integers: bool, columns: &[String; 5]) -> String {
+    let [id, date, issuer, receiver, amount] = columns;
     let business =
-        |column: &str, seed: &str| format!("coalesce(hashint8extended({column}, {seed}), ~{seed})");
-    let seed = format!("timestamp_hash_extended({date}, {id_hash})");
+        |column: &str, seed: &str| format!("coalesce({}, ~{seed})", key_hash_sql(are_integers, column, seed));
+    let seed = format!("timestamp_hash_extended({date}, {})", key_hash_sql(are_integers, id, "0"));
     let parties = business(receiver, &business(issuer, &seed));
     format!("hash_numeric_extended({amount}, case when {amount} < 0 then ~{parties} else {parties} end)")
+}
+
+/// The SQL expression of [`Key::hash`], given SQL for the id. Bytes are hashed, not what a collation makes of them.
+pub fn key_hash_sql(are_integers: bool, id: &str, seed: &str) -> String {
+    if are_integers {
+        format!("hashint8extended({id}, {seed})")
+    } else {
+        format!("hashtextextended({id} collate \"C\", {seed})")
+    }
 }
 
 /// `hashint8extended`.

@@ -1,22 +1,22 @@
 //! The invoice as the lake keeps it, one by one and in columns.
 
-use crate::key::Keys;
+use crate::key::{Keys, Optional};
 
-/// One row of the source table, whose id is a `Id`.
+/// One row of the source table, whose ids are `Id`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvoiceOf<Id> {
     pub invoice_id: Id,
     /// Microseconds since 1970-01-01 UTC.
     pub issue_date_us: i64,
     /// Business that issued it; none when the source has NULL.
-    pub issuer_id: Option<i64>,
+    pub issuer_id: Option<Id>,
     /// Business that received it; none when the source has NULL.
-    pub receiver_id: Option<i64>,
+    pub receiver_id: Option<Id>,
     /// Unscaled amount, see [`crate::money`].
     pub amount: i64,
 }
 
-/// An invoice whose id is an integer, as most are.
+/// An invoice whose ids are integers, as most are.
 pub type Invoice = InvoiceOf<i64>;
 
 /// Invoices in columns of equal length.
@@ -24,8 +24,8 @@ pub type Invoice = InvoiceOf<i64>;
 pub struct ColumnsOf<Ids> {
     pub invoice_id: Ids,
     pub issue_date_us: Vec<i64>,
-    pub issuer_id: Vec<Option<i64>>,
-    pub receiver_id: Vec<Option<i64>>,
+    pub issuer_id: Optional<Ids>,
+    pub receiver_id: Optional<Ids>,
     pub amount: Vec<i64>,
 }
 
@@ -54,8 +54,8 @@ impl<Ids: Keys> ColumnsOf<Ids> {
         (0..self.len()).map(|row| InvoiceOf {
             invoice_id: self.invoice_id.get(row),
             issue_date_us: self.issue_date_us[row],
-            issuer_id: self.issuer_id[row],
-            receiver_id: self.receiver_id[row],
+            issuer_id: self.issuer_id.get(row),
+            receiver_id: self.receiver_id.get(row),
             amount: self.amount[row],
         })
     }

@@ -31,7 +31,7 @@ pub mod task;
 pub use error::{Error, Kind, Result};
 pub use fingerprint::Fingerprint;
 pub use invoice::{ColumnsOf, Invoice, InvoiceColumns, InvoiceOf};
-pub use key::{Key, KeyKind, Keys, Texts};
+pub use key::{Key, KeyKind, KeyKinds, Keys, Optional, Texts};
 pub use month::{Month, Window};
 
 /// A named place where a test can stop, delay or abort the process; nothing without the

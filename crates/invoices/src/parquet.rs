@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::fingerprint::FingerprintRecord;
 use crate::invoice::ColumnsOf;
-use crate::key::{KeyKind, Keys};
+use crate::key::{KeyKinds, Keys, Optional};
 use crate::lake::commit::SourceSnapshot;
 use crate::money::MoneyType;
 use ::parquet::arrow::ProjectionMask;
@@ -14,9 +14,9 @@ use ::parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use ::parquet::file::statistics::Statistics;
 use ::parquet::schema::types::ColumnPath;
-use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, TimestampMicrosecondArray};
 use arrow::datatypes::{
-    DataType, Decimal128Type, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
+    DataType, Decimal128Type, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
@@ -33,7 +33,14 @@ const PROOF_KEY: &str = "invoices.proof";
 pub struct Proof {
     pub invoices: FingerprintRecord,
     pub money: MoneyType,
+    /// Not written where all ids are integers.
+    #[serde(default, skip_serializing_if = "are_integers")]
+    pub keys: KeyKinds,
     pub snapshot: SourceSnapshot,
+}
+
+fn are_integers(keys: &KeyKinds) -> bool {
+    keys.are_integers()
 }
 
 impl Proof {
@@ -45,17 +52,12 @@ impl Proof {
 }
 
 /// Arrow schema of the `invoices` table, without its partition column.
-pub fn invoice_schema(money: MoneyType) -> SchemaRef {
-    keyed_invoice_schema(money, KeyKind::Integer)
-}
-
-/// [`invoice_schema`] with ids of some kind.
-pub fn keyed_invoice_schema(money: MoneyType, key: KeyKind) -> SchemaRef {
+pub fn invoice_schema(money: MoneyType, keys: KeyKinds) -> SchemaRef {
     Arc::new(Schema::new(vec![
-        Field::new("invoice_id", key.data_type(), false),
+        Field::new("invoice_id", keys.invoice.data_type(), false),
         Field::new("issue_date", DataType::Timestamp(TimeUnit::Microsecond, None), false),
-        Field::new("issuer_id", DataType::Int64, true),
-        Field::new("receiver_id", DataType::Int64, true),
+        Field::new("issuer_id", keys.business.data_type(), true),
+        Field::new("receiver_id", keys.business.data_type(), true),
         Field::new("amount_usd", amount_type(money), false),
     ]))
 }
@@ -66,28 +68,19 @@ pub fn amount_type(money: MoneyType) -> DataType {
 }
 
 /// The columns as a record batch of [`invoice_schema`].
-pub fn invoice_batch(columns: crate::InvoiceColumns, money: MoneyType) -> Result<RecordBatch> {
-    keyed_invoice_batch(columns, money, KeyKind::Integer)
-}
-
-/// The columns as a record batch of [`keyed_invoice_schema`].
 ///
 /// # Errors
-/// Refused for an id that is not of the kind.
-pub fn keyed_invoice_batch(
-    columns: ColumnsOf<impl Keys>,
-    money: MoneyType,
-    key: KeyKind,
-) -> Result<RecordBatch> {
+/// Refused for an id that is not of its kind.
+pub fn invoice_batch(columns: ColumnsOf<impl Keys>, money: MoneyType, keys: KeyKinds) -> Result<RecordBatch> {
     let amounts: Decimal128Array = columns.amount.iter().map(|&amount| Some(i128::from(amount))).collect();
     let arrays: Vec<ArrayRef> = vec![
-        columns.invoice_id.into_array(key)?,
+        columns.invoice_id.into_array(keys.invoice, None)?,
         Arc::new(TimestampMicrosecondArray::from(columns.issue_date_us)),
-        Arc::new(Int64Array::from(columns.issuer_id)),
-        Arc::new(Int64Array::from(columns.receiver_id)),
+        columns.issuer_id.into_array(keys.business)?,
+        columns.receiver_id.into_array(keys.business)?,
         Arc::new(amounts.with_precision_and_scale(money.precision, money.scale as i8)?),
     ];
-    Ok(RecordBatch::try_new(keyed_invoice_schema(money, key), arrays)?)
+    Ok(RecordBatch::try_new(invoice_schema(money, keys), arrays)?)
 }
 
 /// zstd, page statistics and one row-group size: what every table of the lake shares.
@@ -175,16 +168,11 @@ pub fn business_ids(object: &Bytes) -> Result<Option<RangeInclusive<i64>>> {
     Ok(range)
 }
 
-/// Feeds an object of the `invoices` table, whose ids are integers, to `consume`, batch by batch.
-pub fn read_invoices(object: Bytes, consume: impl FnMut(crate::InvoiceColumns)) -> Result<()> {
-    read_keyed_invoices(object, consume)
-}
-
 /// Feeds an object of the `invoices` table to `consume`, batch by batch.
 ///
 /// # Errors
 /// Refused when a column is missing or of another type.
-pub fn read_keyed_invoices<Ids: Keys>(object: Bytes, mut consume: impl FnMut(ColumnsOf<Ids>)) -> Result<()> {
+pub fn read_invoices<Ids: Keys>(object: Bytes, mut consume: impl FnMut(ColumnsOf<Ids>)) -> Result<()> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(object)?;
     let mask = ProjectionMask::all();
     for batch in builder.with_projection(mask).with_batch_size(65_536).build()? {
@@ -198,10 +186,7 @@ fn columns_of<Ids: Keys>(batch: &RecordBatch) -> Result<ColumnsOf<Ids>> {
         batch.column_by_name(name).ok_or_else(|| Error::refused(format!("column {name} is missing")))
     };
     let wrong = |name: &str| Error::refused(format!("column {name} has another type than the table's"));
-    let nullable = |name: &str| -> Result<Vec<Option<i64>>> {
-        let array = column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong(name))?;
-        Ok(array.iter().collect())
-    };
+    let businesses = |name: &str| Optional::from_array(column(name)?).ok_or_else(|| wrong(name));
     let dates = column("issue_date")?
         .as_primitive_opt::<TimestampMicrosecondType>()
         .ok_or_else(|| wrong("issue_date"))?;
@@ -210,8 +195,8 @@ fn columns_of<Ids: Keys>(batch: &RecordBatch) -> Result<ColumnsOf<Ids>> {
     Ok(ColumnsOf {
         invoice_id: Ids::from_array(column("invoice_id")?).ok_or_else(|| wrong("invoice_id"))?,
         issue_date_us: dates.values().to_vec(),
-        issuer_id: nullable("issuer_id")?,
-        receiver_id: nullable("receiver_id")?,
+        issuer_id: businesses("issuer_id")?,
+        receiver_id: businesses("receiver_id")?,
         amount: amounts
             .values()
             .iter()
@@ -244,12 +229,13 @@ mod tests {
         let proof = Proof {
             invoices: FingerprintRecord::new(&fingerprint, 2),
             money,
+            keys: KeyKinds::default(),
             snapshot: SourceSnapshot::default(),
         };
         let mut bytes = Vec::new();
-        let schema = invoice_schema(money);
+        let schema = invoice_schema(money, KeyKinds::default());
         let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(invoice_properties(300))).unwrap();
-        writer.write(&invoice_batch(columns.clone(), money).unwrap()).unwrap();
+        writer.write(&invoice_batch(columns.clone(), money, KeyKinds::default()).unwrap()).unwrap();
         writer.append_key_value_metadata(proof.to_key_value().unwrap());
         writer.close().unwrap();
 
@@ -262,7 +248,7 @@ mod tests {
         assert_eq!(read_proof_at_end(&last(count), size).unwrap(), AtEnd::Proof(Some(proof)));
         assert!(read_proof_at_end(&object.slice(..100), size).is_err());
         let mut found = Fingerprint::default();
-        read_invoices(object, |batch| found.merge(Fingerprint::of(&batch, money))).unwrap();
+        read_invoices(object, |batch: InvoiceColumns| found.merge(Fingerprint::of(&batch, money))).unwrap();
         assert_eq!(found, fingerprint);
     }
 }

@@ -1,6 +1,7 @@
 //! Columns of the statistics per business, staged and published: `invoice_by_business` and
 //! `business_last_n_months`. The one place that knows their names, order and types.
 
+use crate::key::KeyKind;
 use crate::money::MoneyType;
 use crate::parquet::amount_type;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -38,12 +39,12 @@ pub enum Scope {
 
 /// Arrow schema of the statistics in their order, partition column `business_id` included.
 /// NULL is: no business (`business_id`), or no invoice on that side (minimum and maximum).
-pub fn schema(money: MoneyType, scope: Scope) -> SchemaRef {
+pub fn schema(money: MoneyType, scope: Scope, business: KeyKind) -> SchemaRef {
     let total = DataType::Decimal128(TOTAL_PRECISION, money.scale as i8);
     let amount = amount_type(money);
     let date = DataType::Timestamp(TimeUnit::Microsecond, None);
     let mut columns = vec![
-        (BUSINESS_ID, DataType::Int64),
+        (BUSINESS_ID, business.data_type()),
         (TOTAL_ISSUED, total.clone()),
         (TOTAL_RECEIVED, total),
         (ISSUED_COUNT, DataType::Int64),

@@ -5,7 +5,7 @@ use crate::engine::failed;
 use crate::merge;
 use invoices::money::MoneyType;
 use invoices::statistics::{self as names, Scope};
-use invoices::{Error, Result};
+use invoices::{Error, KeyKind, Result};
 use polars::prelude::*;
 use std::ops::RangeInclusive;
 
@@ -111,7 +111,7 @@ impl Dense {
         let id = |place: &usize| (*place != 0).then(|| self.base + *place as i64);
         let ids = Int64Chunked::from_iter_options(names::BUSINESS_ID.into(), places.iter().map(id));
         let mut columns = vec![ids.into_series().into_column()];
-        for (name, data_type) in merge::columns(money, Scope::Month).into_iter().skip(1) {
+        for (name, data_type) in merge::columns(money, Scope::Month, KeyKind::Integer).into_iter().skip(1) {
             let statistic = statistic(&name)?;
             let values = places.iter().map(|place| statistic(&self.businesses[*place]));
             columns.push(series(name, &data_type, values)?.into_column());

@@ -2,17 +2,19 @@
 //!
 //! Where ids lie close together, businesses are places in an array ([`crate::dense`]). Elsewhere both
 //! sides of an invoice and the counterparties are grouped apart, and their partial results are merged
-//! like those of months: one merge serves both, and NULL needs no join to meet NULL.
+//! like those of months: one merge serves both, and NULL needs no join to meet NULL. Texts are numbers meanwhile
+//! ([`crate::codes`]).
 
+use crate::codes::{Codes, PARTIES};
 use crate::dense::Dense;
 use crate::engine::{self, collect};
 use crate::merge;
 use crate::pairs::{Pairs, Share};
 use bytes::Bytes;
-use invoices::Result;
 use invoices::money::MoneyType;
 use invoices::parquet::business_ids;
 use invoices::statistics::{self as names, Scope};
+use invoices::{KeyKind, Result};
 use polars::prelude::*;
 use std::ops::RangeInclusive;
 
@@ -50,23 +52,39 @@ pub struct AtOnce {
     pub pairs: u64,
 }
 
+/// The invoices of an object, with integers for businesses.
+struct Invoices {
+    object: ScanSources,
+    /// What the integers stand for, where businesses are texts.
+    codes: Option<Codes>,
+}
+
 /// Statistics per business of the `rows` invoices in an object of the table `invoices`.
 ///
 /// # Errors
 /// Refused when the object cannot be read as invoices.
-pub fn month(object: Bytes, rows: u64, at_once: AtOnce, money: MoneyType) -> Result<DataFrame> {
-    let ids = business_ids(&object)?;
+pub fn month(
+    object: Bytes,
+    rows: u64,
+    at_once: AtOnce,
+    money: MoneyType,
+    business: KeyKind,
+) -> Result<DataFrame> {
+    let (invoices, ids) = Invoices::of(object, rows, at_once, business)?;
     let dense = ids.as_ref().and_then(|ids| Dense::of(ids, rows));
-    let object = engine::in_memory(vec![object]);
-    match dense {
-        Some(dense) => by_place(&object, rows, at_once, money, ids, dense),
-        None => by_key(&object, rows, at_once, money, ids),
+    let statistics = match dense {
+        Some(dense) => by_place(&invoices, rows, at_once, money, ids, dense),
+        None => by_key(&invoices, rows, at_once, money, ids),
+    }?;
+    match &invoices.codes {
+        Some(codes) => codes.decode(&statistics),
+        None => Ok(statistics),
     }
 }
 
 /// For ids that lie close together.
 fn by_place(
-    object: &ScanSources,
+    invoices: &Invoices,
     rows: u64,
     at_once: AtOnce,
     money: MoneyType,
@@ -76,7 +94,7 @@ fn by_place(
     for share in Share::all(rows.div_ceil(at_once.pairs)) {
         let mut pairs = Pairs::new(ids.clone(), share);
         for first in (0..rows.max(1)).step_by(at_once.rows as usize) {
-            let invoices = slice(object, first, at_once.rows, columns_for(share))?;
+            let invoices = invoices.slice(first, at_once.rows, columns_for(share))?;
             pairs.add(&invoices)?;
             if share.is_first() {
                 dense.add(&invoices)?;
@@ -89,18 +107,18 @@ fn by_place(
 
 /// For any ids: both sides and the pairs are partial results, merged by Polars.
 fn by_key(
-    object: &ScanSources,
+    invoices: &Invoices,
     rows: u64,
     at_once: AtOnce,
     money: MoneyType,
     ids: Option<RangeInclusive<i64>>,
 ) -> Result<DataFrame> {
-    let merged = |partials| merge::merge(partials, money, Scope::Month);
+    let merged = |partials| merge::merge(partials, money, Scope::Month, KeyKind::Integer);
     let mut partials: Vec<LazyFrame> = Vec::new();
     for share in Share::all(rows.div_ceil(at_once.pairs)) {
         let mut pairs = Pairs::new(ids.clone(), share);
         for first in (0..rows.max(1)).step_by(at_once.rows as usize) {
-            let invoices = slice(object, first, at_once.rows, columns_for(share))?;
+            let invoices = invoices.slice(first, at_once.rows, columns_for(share))?;
             pairs.add(&invoices)?;
             if share.is_first() {
                 partials = if first > 0 { vec![merged(partials)?.lazy()] } else { partials };
@@ -121,9 +139,37 @@ fn columns_for(share: Share) -> &'static [&'static str] {
     if share.is_first() { &COLUMNS } else { &COLUMNS[..2] }
 }
 
-fn slice(object: &ScanSources, first: u64, rows: u64, columns: &[&str]) -> Result<DataFrame> {
-    let columns: Vec<Expr> = columns.iter().map(|name| col(*name)).collect();
-    collect(engine::scan(object.clone())?.slice(first as i64, rows as IdxSize).select(columns))
+impl Invoices {
+    /// And the range of the integers; none when there is no business, or none is known.
+    fn of(
+        object: Bytes,
+        rows: u64,
+        at_once: AtOnce,
+        business: KeyKind,
+    ) -> Result<(Self, Option<RangeInclusive<i64>>)> {
+        if business != KeyKind::Text {
+            let ids = business_ids(&object)?;
+            return Ok((Self { object: engine::in_memory(vec![object]), codes: None }, ids));
+        }
+        let invoices = Self { object: engine::in_memory(vec![object]), codes: None };
+        let mut codes = Codes::default();
+        for first in (0..rows.max(1)).step_by(at_once.rows as usize) {
+            codes.add(&invoices.slice(first, at_once.rows, &PARTIES)?)?;
+        }
+        let codes = codes.number();
+        let ids = codes.range();
+        Ok((Self { codes: Some(codes), ..invoices }, ids))
+    }
+
+    fn slice(&self, first: u64, rows: u64, columns: &[&str]) -> Result<DataFrame> {
+        let columns: Vec<Expr> = columns.iter().map(|name| col(*name)).collect();
+        let scanned = engine::scan(self.object.clone())?.slice(first as i64, rows as IdxSize);
+        let invoices = collect(scanned.select(columns))?;
+        match &self.codes {
+            Some(codes) => codes.encode(&invoices),
+            None => Ok(invoices),
+        }
+    }
 }
 
 fn side(invoices: LazyFrame, side: &Side) -> LazyFrame {
@@ -159,9 +205,10 @@ mod tests {
     fn staged_by(invoices: &[Invoice], expected: &Fingerprint, at_once: AtOnce) -> Bytes {
         let (object, rows) = (object(invoices, expected), expected.rows);
         let ids = business_ids(&object).unwrap();
-        let mut frame = month(object.clone(), rows, at_once, MONEY).unwrap();
+        let mut frame = month(object.clone(), rows, at_once, MONEY, KeyKind::Integer).unwrap();
         // Whichever way was taken, the general one says the same.
-        let by_key = by_key(&engine::in_memory(vec![object]), rows, at_once, MONEY, ids).unwrap();
+        let (invoices, _) = Invoices::of(object, rows, at_once, KeyKind::Integer).unwrap();
+        let by_key = by_key(&invoices, rows, at_once, MONEY, ids).unwrap();
         assert!(frame.equals_missing(&by_key), "{frame} where Polars has {by_key}");
         totals::check(&frame, expected, MONEY.scale, "the test").unwrap();
         engine::to_parquet(&mut frame).unwrap()
@@ -178,7 +225,10 @@ mod tests {
         let columns = |schema: &arrow::datatypes::Schema| -> Vec<_> {
             schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
         };
-        assert_eq!(columns(reader.schema()), columns(&statistics::schema(MONEY, Scope::Month)));
+        assert_eq!(
+            columns(reader.schema()),
+            columns(&statistics::schema(MONEY, Scope::Month, KeyKind::Integer))
+        );
     }
 
     #[test]

@@ -59,13 +59,14 @@ impl Engine {
     /// # Errors
     /// Refused when the object cannot be read as invoices; what [`Spark::month`] says.
     pub async fn group(&self, invoices: &mut Invoices) -> Result<DataFrame> {
-        let (rows, money) = (invoices.expected.rows, invoices.proof.money);
+        let (rows, money, business) =
+            (invoices.expected.rows, invoices.proof.money, invoices.proof.keys.business);
         match self {
             Engine::Polars => {
                 let bytes = std::mem::take(&mut invoices.bytes);
-                staging::off_the_runtime(move || group::month(bytes, rows, AT_ONCE, money)).await
+                staging::off_the_runtime(move || group::month(bytes, rows, AT_ONCE, money, business)).await
             }
-            Engine::Spark(spark) => spark.month(&invoices.object.path, money).await,
+            Engine::Spark(spark) => spark.month(&invoices.object.path, money, business).await,
         }
     }
 

@@ -1,14 +1,14 @@
 //! Merging partial statistics: of both sides of a month's invoices, or of a window's months.
 
 use crate::engine::{collect, failed};
-use invoices::Result;
 use invoices::money::MoneyType;
 use invoices::statistics::{self as names, Scope};
+use invoices::{KeyKind, Result};
 use polars::prelude::*;
 
 /// Names and types of the statistics in their order.
-pub fn columns(money: MoneyType, scope: Scope) -> Vec<(PlSmallStr, DataType)> {
-    let schema = names::schema(money, scope);
+pub fn columns(money: MoneyType, scope: Scope, business: KeyKind) -> Vec<(PlSmallStr, DataType)> {
+    let schema = names::schema(money, scope, business);
     let columns = schema.fields().iter();
     columns.map(|field| (field.name().as_str().into(), polars_type(field.data_type()))).collect()
 }
@@ -19,8 +19,9 @@ pub fn merge(
     partials: impl IntoIterator<Item = LazyFrame>,
     money: MoneyType,
     scope: Scope,
+    business: KeyKind,
 ) -> Result<DataFrame> {
-    let columns = columns(money, scope);
+    let columns = columns(money, scope, business);
     let partials = partials.into_iter().map(|frame| completed(frame, &columns));
     let partials: Vec<LazyFrame> = partials.collect::<Result<_>>()?;
     let rows = concat(partials, UnionArgs::default()).map_err(failed)?;
@@ -60,11 +61,12 @@ fn polars_type(arrow: &arrow::datatypes::DataType) -> DataType {
     match arrow {
         Arrow::Decimal128(precision, scale) => DataType::Decimal(*precision as usize, *scale as usize),
         Arrow::Timestamp(_, _) => DataType::Datetime(TimeUnit::Microseconds, None),
+        Arrow::Utf8 => DataType::String,
         _ => DataType::Int64,
     }
 }
 
 /// Statistics of no invoices.
-pub fn nothing(money: MoneyType, scope: Scope) -> DataFrame {
-    DataFrame::empty_with_schema(&columns(money, scope).into_iter().collect())
+pub fn nothing(money: MoneyType, scope: Scope, business: KeyKind) -> DataFrame {
+    DataFrame::empty_with_schema(&columns(money, scope, business).into_iter().collect())
 }

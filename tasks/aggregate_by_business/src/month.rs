@@ -9,7 +9,7 @@ use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{self, Table};
 use invoices::lake::{ATTEMPTS, Lake, step_aside};
 use invoices::task::check_stop;
-use invoices::{Error, Fingerprint, Month, Result, failpoint};
+use invoices::{Error, Fingerprint, KeyKinds, Month, Result, failpoint};
 use polars::prelude::DataFrame;
 
 /// A month's statistics as they now stand in the staging area.
@@ -83,6 +83,7 @@ impl Run<'_> {
         let basis = Basis {
             invoices: invoices.proof.invoices.clone(),
             money: invoices.proof.money,
+            business: invoices.proof.keys.business,
             snapshot: invoices.proof.snapshot.clone(),
             inputs: [staging::input(&invoices.object)].into(),
         };
@@ -114,6 +115,7 @@ impl Run<'_> {
         let basis = Basis {
             invoices: FingerprintRecord::new(&Fingerprint::default(), source.money.scale),
             money: source.money,
+            business: KeyKinds::of_options(&source.options).business,
             snapshot: source.snapshot,
             inputs: Inputs::new(),
         };

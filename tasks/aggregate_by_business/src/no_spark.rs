@@ -2,7 +2,7 @@
 
 use crate::args::EngineArgs;
 use invoices::money::MoneyType;
-use invoices::{Error, Result};
+use invoices::{Error, KeyKind, Result};
 use polars::prelude::DataFrame;
 
 pub enum Spark {}
@@ -14,7 +14,7 @@ impl Spark {
         ))
     }
 
-    pub async fn month(&self, _: &str, _: MoneyType) -> Result<DataFrame> {
+    pub async fn month(&self, _: &str, _: MoneyType, _: KeyKind) -> Result<DataFrame> {
         match *self {}
     }
 

@@ -5,7 +5,7 @@ use invoices::lake::commit::{CommitRecord, SourceSnapshot, now_text};
 use invoices::lake::names::Table;
 use invoices::lake::{Lake, Object};
 use invoices::money::MoneyType;
-use invoices::{Error, Result};
+use invoices::{Error, KeyKind, KeyKinds, Result};
 use std::collections::BTreeMap;
 
 /// Layout of the staged objects; a program with another layout makes every month again.
@@ -18,6 +18,8 @@ pub type Inputs = BTreeMap<String, String>;
 pub struct Basis {
     pub invoices: FingerprintRecord,
     pub money: MoneyType,
+    /// What the ids of the businesses are.
+    pub business: KeyKind,
     pub snapshot: SourceSnapshot,
     pub inputs: Inputs,
 }
@@ -39,7 +41,7 @@ pub fn record(
         money: basis.money,
         snapshot: basis.snapshot,
         inputs: basis.inputs,
-        options: LAYOUT.to_owned(),
+        options: format!("{LAYOUT}{}", KeyKinds::of_business(basis.business).options()),
         objects: objects.iter().map(Into::into).collect(),
         rows_before: None,
         committed_at: now_text(),
@@ -50,7 +52,8 @@ pub fn record(
 /// Whether the record says that the staged object, as it is, was computed from these inputs.
 pub fn is_current(record: &CommitRecord, inputs: &Inputs, staged: Option<&Object>) -> bool {
     let staged = staged.map(std::slice::from_ref).unwrap_or_default();
-    record.options == LAYOUT && record.inputs == *inputs && record.describes(staged)
+    // What else the options say follows from the inputs.
+    record.options.split(' ').next() == Some(LAYOUT) && record.inputs == *inputs && record.describes(staged)
 }
 
 /// Path and ETag of an object as inputs name it.

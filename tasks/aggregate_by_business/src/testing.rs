@@ -12,7 +12,7 @@ use invoices::lake::commit::{CommitRecord, SourceSnapshot};
 use invoices::lake::names::{self, Table};
 use invoices::money::MoneyType;
 use invoices::parquet::{Proof, invoice_batch, invoice_properties, invoice_schema};
-use invoices::{Fingerprint, Invoice, InvoiceColumns, Month, Window};
+use invoices::{Fingerprint, Invoice, InvoiceColumns, KeyKinds, Month, Window};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,13 +121,15 @@ pub fn object(invoices: &[Invoice], claimed: &Fingerprint) -> Bytes {
     let proof = Proof {
         invoices: FingerprintRecord::new(claimed, MONEY.scale),
         money: MONEY,
+        keys: KeyKinds::default(),
         snapshot: SourceSnapshot::default(),
     };
     let mut bytes = Vec::new();
     // Small row groups, so that there are several.
     let properties = Some(invoice_properties(100));
-    let mut writer = ArrowWriter::try_new(&mut bytes, invoice_schema(MONEY), properties).unwrap();
-    writer.write(&invoice_batch(columns(invoices), MONEY).unwrap()).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(&mut bytes, invoice_schema(MONEY, KeyKinds::default()), properties).unwrap();
+    writer.write(&invoice_batch(columns(invoices), MONEY, KeyKinds::default()).unwrap()).unwrap();
     writer.append_key_value_metadata(proof.to_key_value().unwrap());
     writer.close().unwrap();
     bytes.into()

@@ -12,7 +12,7 @@ use invoices::lake::names::{self, Table};
 use invoices::lake::{CONCURRENCY, Lake};
 use invoices::money::MoneyType;
 use invoices::statistics::Scope;
-use invoices::{Error, Fingerprint, Result, Window, failpoint};
+use invoices::{Error, Fingerprint, KeyKind, KeyKinds, Result, Window, failpoint};
 use polars::prelude::{DataFrame, IntoLazy};
 
 /// Rows of months that are merged at once.
@@ -39,13 +39,15 @@ pub async fn stage(
     let basis = basis_of(months)?;
     let (staged, record) = futures::try_join!(lake.head(&path), lake.read_commit(table, &partition))?;
     let current = |record: &CommitRecord| {
-        record.money == basis.money && staging::is_current(record, &basis.inputs, staged.as_ref())
+        record.money == basis.money
+            && business_of(record) == basis.business
+            && staging::is_current(record, &basis.inputs, staged.as_ref())
     };
     if let Some(record) = record.filter(current) {
         return Ok(Some(StagedWindow { record, is_new: false }));
     }
 
-    let Some(mut frame) = merged(lake, months, basis.money).await? else { return Ok(None) };
+    let Some(mut frame) = merged(lake, months, basis.money, basis.business).await? else { return Ok(None) };
     totals::check(&frame, &fingerprint_of(months)?, basis.money.scale, &lake.locate(&path))?;
     let rows = frame.height() as u64;
     let object = staging::off_the_runtime(move || engine::to_parquet(&mut frame)).await?;
@@ -63,15 +65,20 @@ pub async fn stage(
 
 /// Merges month after month into one frame, a few at a time, so that memory holds little more
 /// than a row per business; none when a staged object is no longer the recorded one.
-async fn merged(lake: &Lake, months: &[StagedMonth], money: MoneyType) -> Result<Option<DataFrame>> {
-    let mut frame = merge::nothing(money, Scope::Window);
+async fn merged(
+    lake: &Lake,
+    months: &[StagedMonth],
+    money: MoneyType,
+    business: KeyKind,
+) -> Result<Option<DataFrame>> {
+    let mut frame = merge::nothing(money, Scope::Window, business);
     for batch in batches(months) {
         let reading = stream::iter(batch).map(|object| staged_object(lake, object)).buffered(CONCURRENCY);
         let objects: Vec<Option<Bytes>> = reading.try_collect().await?;
         let Some(objects) = objects.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         frame = staging::off_the_runtime(move || {
             let staged = engine::scan(engine::in_memory(objects))?;
-            merge::merge([frame.lazy(), staged], money, Scope::Window)
+            merge::merge([frame.lazy(), staged], money, Scope::Window, business)
         })
         .await?;
     }
@@ -97,20 +104,34 @@ fn batches(months: &[StagedMonth]) -> Vec<Vec<&ObjectRecord>> {
 }
 
 fn basis_of(months: &[StagedMonth]) -> Result<Basis> {
-    let money = months.last().map(|month| month.record.money);
-    let money = money.ok_or_else(|| Error::bug("a window has no month"))?;
-    if let Some(other) = months.iter().find(|month| month.record.money != money) {
+    // What an empty month would hold says nothing.
+    let full = || months.iter().filter(|month| month.record.rows > 0);
+    let newest = full().next_back().or(months.last()).ok_or_else(|| Error::bug("a window has no month"))?;
+    let (money, business) = (newest.record.money, business_of(&newest.record));
+    let advice = "run query_source --refresh window for all months";
+    if let Some(other) = full().find(|month| month.record.money != money) {
         let (partition, found) = (&other.record.partition, other.record.money);
         return Err(Error::config(format!(
-            "amounts are {money} in the newest month and {found} in {partition}; run query_source --refresh window for all months"
+            "amounts are {money} in the newest month and {found} in {partition}; {advice}"
+        )));
+    }
+    if let Some(other) = full().find(|month| business_of(&month.record) != business) {
+        let (partition, found) = (&other.record.partition, business_of(&other.record));
+        return Err(Error::config(format!(
+            "businesses are {business} in the newest month and {found} in {partition}; {advice}"
         )));
     }
     Ok(Basis {
         invoices: FingerprintRecord::new(&fingerprint_of(months)?, money.scale),
         money,
+        business,
         snapshot: oldest_snapshot(months),
         inputs: objects_of(months).map(|object| (object.path.clone(), object.etag.clone())).collect(),
     })
+}
+
+fn business_of(record: &CommitRecord) -> KeyKind {
+    KeyKinds::of_options(&record.options).business
 }
 
 fn objects_of(months: &[StagedMonth]) -> impl Iterator<Item = &ObjectRecord> {
@@ -156,6 +177,7 @@ mod tests {
         let basis = Basis {
             invoices: FingerprintRecord::new(&Fingerprint::default(), 2),
             money: MoneyType { precision: 18, scale: 2 },
+            business: KeyKind::Integer,
             snapshot: SourceSnapshot::default(),
             inputs: Inputs::new(),
         };

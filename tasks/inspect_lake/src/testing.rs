@@ -14,7 +14,7 @@ use invoices::parquet::{
 };
 use invoices::source::SourceArgs;
 use invoices::task::LakeArgs;
-use invoices::{Fingerprint, Invoice, InvoiceColumns, Month};
+use invoices::{Fingerprint, Invoice, InvoiceColumns, KeyKinds, Month};
 use parquet::arrow::ArrowWriter;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -97,7 +97,8 @@ impl Demo {
         let bytes = self.get(&path);
         let proof = read_proof(&bytes).unwrap().unwrap();
         let mut columns = InvoiceColumns::default();
-        read_invoices(bytes, |batch| batch.iter().for_each(|invoice| columns.push(invoice))).unwrap();
+        read_invoices(bytes, |batch: InvoiceColumns| batch.iter().for_each(|invoice| columns.push(invoice)))
+            .unwrap();
         change(&mut columns);
         self.put(&path, &invoice_object(columns, &proof));
     }
@@ -107,6 +108,7 @@ impl Demo {
         let proof = Proof {
             invoices: FingerprintRecord::new(&fingerprint, MONEY.scale),
             money: MONEY,
+            keys: KeyKinds::default(),
             snapshot: SourceSnapshot::default(),
         };
         let path = names::object(Table::Invoices, &names::month_partition(month));
@@ -215,9 +217,13 @@ fn invoices_of(month: Month) -> InvoiceColumns {
 
 fn invoice_object(columns: InvoiceColumns, proof: &Proof) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, invoice_schema(MONEY), Some(invoice_properties(1000))).unwrap();
-    writer.write(&invoice_batch(columns, MONEY).unwrap()).unwrap();
+    let mut writer = ArrowWriter::try_new(
+        &mut bytes,
+        invoice_schema(MONEY, KeyKinds::default()),
+        Some(invoice_properties(1000)),
+    )
+    .unwrap();
+    writer.write(&invoice_batch(columns, MONEY, KeyKinds::default()).unwrap()).unwrap();
     writer.append_key_value_metadata(proof.to_key_value().unwrap());
     writer.close().unwrap();
     bytes

@@ -3,8 +3,8 @@
 use crate::args::TopArgs;
 use crate::table::{Form, Sheet, number, plain};
 use crate::text::grouped;
-use arrow::array::AsArray;
-use arrow::datatypes::{Decimal128Type, Int64Type};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use invoices::lake::names::{self, Table};
 use invoices::statistics::{BUSINESS_ID, ISSUED_COUNT, RECEIVED_COUNT, TOTAL_ISSUED, TOTAL_RECEIVED};
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 /// One business: unscaled totals and counts of both sides.
 struct Business {
     /// None stands for invoices without a business on that side.
-    id: Option<i64>,
+    id: Option<Value>,
     issued: (i128, i64),
     received: (i128, i64),
 }
@@ -54,9 +54,10 @@ fn read(batch: &RecordBatch, businesses: &mut Vec<Business>) -> Result<u8> {
         let column = batch.column_by_name(name);
         column.and_then(|c| c.as_primitive_opt::<Decimal128Type>()).ok_or_else(|| wrong(name))
     };
-    let (ids, issued, received) = (whole(BUSINESS_ID)?, decimal(TOTAL_ISSUED)?, decimal(TOTAL_RECEIVED)?);
+    let ids = ids(batch).ok_or_else(|| wrong(BUSINESS_ID))?;
+    let (issued, received) = (decimal(TOTAL_ISSUED)?, decimal(TOTAL_RECEIVED)?);
     let (issued_count, received_count) = (whole(ISSUED_COUNT)?, whole(RECEIVED_COUNT)?);
-    for (row, id) in ids.iter().enumerate() {
+    for (row, id) in ids.into_iter().enumerate() {
         businesses.push(Business {
             id,
             issued: (issued.value(row), issued_count.value(row)),
@@ -66,11 +67,24 @@ fn read(batch: &RecordBatch, businesses: &mut Vec<Business>) -> Result<u8> {
     Ok(issued.scale() as u8)
 }
 
+/// Numbers or texts, as the source has them.
+fn ids(batch: &RecordBatch) -> Option<Vec<Option<Value>>> {
+    let column = batch.column_by_name(BUSINESS_ID)?;
+    Some(match column.data_type() {
+        DataType::Utf8 => column.as_string::<i32>().iter().map(|id| id.map(Into::into)).collect(),
+        _ => column.as_primitive_opt::<Int64Type>()?.iter().map(|id| id.map(Into::into)).collect(),
+    })
+}
+
 fn sheet(businesses: &[Business], scale: u8) -> Sheet {
     let header = ["business", "issued USD", "invoices", "received USD", "invoices"];
     let mut sheet = Sheet::new("Largest businesses by the amount they issued", &header);
     for Business { id, issued, received } in businesses {
-        let name = id.map_or("(none)".to_owned(), |id| id.to_string());
+        let name = match id {
+            None => "(none)".to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(number) => number.to_string(),
+        };
         let amount = |unscaled: i128| number(grouped(money::format(unscaled, scale)));
         sheet.add(vec![
             plain(name),

@@ -79,6 +79,7 @@ fn look(args: &VerifyArgs, store: &Store, window: Window) -> Result<(BTreeMap<Mo
         ));
     };
     let mut session = Session::open(url, &args.source, &SelectArgs::default())?;
+    session.table.keys.require_integers("invoice_consumer verify")?;
     let scale = session.table.money.scale;
     let source = session.fingerprints(window)?;
     let mut client = store.connect()?;
@@ -106,7 +107,8 @@ fn look(args: &VerifyArgs, store: &Store, window: Window) -> Result<(BTreeMap<Mo
 
 /// The hash of a decided invoice, equal to that of its row in the source.
 fn decided_hash() -> String {
-    row_hash_sql("invoice_id", "issue_date", "issuer_id", "receiver_id", "(amount_cents::numeric / 100)")
+    let columns = ["invoice_id", "issue_date", "issuer_id", "receiver_id", "(amount_cents::numeric / 100)"];
+    row_hash_sql(true, &columns.map(str::to_owned))
 }
 
 /// The decisions that stand, as a FROM clause with a condition: those on invoices of a part of the calendar.
@@ -182,8 +184,8 @@ fn figures(client: &mut Client, window: Window) -> Result<BTreeMap<Month, (i64, 
 /// Names the invoices of a month that differ.
 fn invoices(session: &mut Session, client: &mut Client, month: Month) -> Result<Invoices> {
     let table = &session.table;
-    let [id, date, issuer, receiver, amount] = table.expressions();
-    let hash = row_hash_sql(&id, &date, &issuer, &receiver, &amount);
+    let [id, ..] = table.expressions();
+    let hash = table.row_hash_sql();
     let source = format!("from {} where {}", table.rows(), table.within(month, month));
     let (decided_hash, decided) = (decided_hash(), standing(month, month));
 

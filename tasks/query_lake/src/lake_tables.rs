@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::common::ScalarValue;
 use invoices::lake::Lake;
 use invoices::lake::commit::CommitRecord;
-use invoices::lake::names::{NULL_PARTITION, Table};
+use invoices::lake::names::{NULL_PARTITION, Table, unescaped};
 use invoices::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -100,7 +100,8 @@ fn value(path: &str, column: &Column) -> Result<ScalarValue> {
     if text == NULL_PARTITION {
         return ScalarValue::try_from(&data_type).map_err(|error| unknown().because(error));
     }
-    ScalarValue::try_from_string(text.to_owned(), &data_type).map_err(|error| unknown().because(error))
+    let text = unescaped(text).ok_or_else(unknown)?;
+    ScalarValue::try_from_string(text, &data_type).map_err(|error| unknown().because(error))
 }
 
 /// A decimal that holds every BIGINT.

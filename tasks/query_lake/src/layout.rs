@@ -3,9 +3,9 @@
 use arrow::datatypes::{DataType, Schema};
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{MONTH_COLUMN, PartitionBy, Table};
-use invoices::parquet::keyed_invoice_schema;
+use invoices::parquet::invoice_schema;
 use invoices::statistics::{self, BUSINESS_ID, Scope};
-use invoices::{Error, KeyKind, Result};
+use invoices::{Error, KeyKind, KeyKinds, Result};
 use std::fmt;
 
 /// The tables that readers see.
@@ -67,10 +67,15 @@ impl Layout {
     /// Refused when the record was made by a program with another layout.
     pub fn of(table: Table, record: &CommitRecord) -> Result<Self> {
         let by = partition_by(table, record)?;
+        let (money, keys) = (record.money, KeyKinds::of_options(&record.options));
         let schema = match table {
-            Table::Invoices => keyed_invoice_schema(record.money, KeyKind::of_options(&record.options)),
-            Table::ByBusiness | Table::StagedByBusiness => statistics::schema(record.money, Scope::Month),
-            Table::LastNMonths | Table::StagedLastNMonths => statistics::schema(record.money, Scope::Window),
+            Table::Invoices => invoice_schema(money, keys),
+            Table::ByBusiness | Table::StagedByBusiness => {
+                statistics::schema(money, Scope::Month, keys.business)
+            }
+            Table::LastNMonths | Table::StagedLastNMonths => {
+                statistics::schema(money, Scope::Window, keys.business)
+            }
         };
         let mut columns = columns_of(&schema)?;
         let month = Column::new(MONTH_COLUMN, ColumnType::Date);
@@ -82,7 +87,9 @@ impl Layout {
             (_, PartitionBy::Month) => vec![month],
             (_, PartitionBy::Business) => {
                 columns.retain(|column| column.name != BUSINESS_ID);
-                vec![month, Column::new(BUSINESS_ID, ColumnType::BigInt)]
+                let is_text = keys.business == KeyKind::Text;
+                let column_type = if is_text { ColumnType::Text } else { ColumnType::BigInt };
+                vec![month, Column::new(BUSINESS_ID, column_type)]
             }
             (_, PartitionBy::Bucket(count)) => {
                 buckets = Some(count);

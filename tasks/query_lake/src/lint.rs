@@ -6,7 +6,7 @@ use crate::layout::{Column, ColumnType, Layout, TABLES};
 use bytes::Bytes;
 use chrono::NaiveDate;
 use futures::{StreamExt, TryStreamExt, stream};
-use invoices::lake::names::{NULL_PARTITION, Table};
+use invoices::lake::names::{NULL_PARTITION, Table, unescaped};
 use invoices::lake::{CONCURRENCY, Lake, Object};
 use invoices::{Error, Result};
 use parquet::basic::Type as PhysicalType;
@@ -137,7 +137,8 @@ fn is_value(text: &str, column_type: ColumnType) -> bool {
         ColumnType::Date => NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok(),
         ColumnType::Int => text.parse::<i32>().is_ok(),
         ColumnType::BigInt => text.parse::<i64>().is_ok(),
-        ColumnType::Timestamp | ColumnType::Decimal { .. } | ColumnType::Text => false,
+        ColumnType::Text => unescaped(text).is_some_and(|value| !value.is_empty()),
+        ColumnType::Timestamp | ColumnType::Decimal { .. } => false,
     }
 }
 

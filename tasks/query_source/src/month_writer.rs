@@ -5,8 +5,8 @@ use invoices::fingerprint::FingerprintRecord;
 use invoices::lake::commit::SourceSnapshot;
 use invoices::lake::{Lake, Object, Upload, names, names::Table};
 use invoices::money::MoneyType;
-use invoices::parquet::{Proof, invoice_properties, keyed_invoice_batch, keyed_invoice_schema};
-use invoices::{ColumnsOf, Error, Fingerprint, KeyKind, Keys, Month, Result};
+use invoices::parquet::{Proof, invoice_batch, invoice_properties, invoice_schema};
+use invoices::{ColumnsOf, Error, Fingerprint, KeyKinds, Keys, Month, Result};
 use parquet::arrow::ArrowWriter;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ const ROWS_PER_GROUP: usize = 128 * 1024;
 pub struct MonthWriter {
     pub month: Month,
     money: MoneyType,
-    key: KeyKind,
+    keys: KeyKinds,
     runtime: Handle,
     lake: Lake,
     /// Made with the first row: a month without invoices has no object.
@@ -34,8 +34,8 @@ struct Open {
 }
 
 impl MonthWriter {
-    pub fn new(month: Month, money: MoneyType, key: KeyKind, runtime: Handle, lake: Lake) -> Self {
-        Self { month, money, key, runtime, lake, open: None, fingerprint: Fingerprint::default() }
+    pub fn new(month: Month, money: MoneyType, keys: KeyKinds, runtime: Handle, lake: Lake) -> Self {
+        Self { month, money, keys, runtime, lake, open: None, fingerprint: Fingerprint::default() }
     }
 
     pub fn path(&self) -> String {
@@ -45,7 +45,7 @@ impl MonthWriter {
     /// Adds rows; waits while the store is slower than the source.
     pub fn write(&mut self, columns: ColumnsOf<impl Keys>) -> Result<()> {
         self.fingerprint.merge(Fingerprint::of(&columns, self.money));
-        let batch = keyed_invoice_batch(columns, self.money, self.key)?;
+        let batch = invoice_batch(columns, self.money, self.keys)?;
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.start()?,
@@ -60,7 +60,7 @@ impl MonthWriter {
         let sink = Sink::default();
         let properties = invoice_properties(ROWS_PER_GROUP);
         let parquet =
-            ArrowWriter::try_new(sink.clone(), keyed_invoice_schema(self.money, self.key), Some(properties))?;
+            ArrowWriter::try_new(sink.clone(), invoice_schema(self.money, self.keys), Some(properties))?;
         let upload = self.runtime.block_on(self.lake.upload(&self.path()))?;
         Ok(Open { parquet, sink, upload })
     }
@@ -71,6 +71,7 @@ impl MonthWriter {
         let proof = Proof {
             invoices: FingerprintRecord::new(&self.fingerprint, self.money.scale),
             money: self.money,
+            keys: self.keys,
             snapshot: snapshot.clone(),
         };
         open.parquet.append_key_value_metadata(proof.to_key_value()?);

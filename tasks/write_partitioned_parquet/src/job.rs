@@ -9,7 +9,7 @@ use bytes::Bytes;
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{self, PartitionBy, Table};
 use invoices::statistics::Scope;
-use invoices::{Error, Month, Result, Window};
+use invoices::{Error, KeyKinds, Month, Result, Window};
 
 /// Layout of the published objects; a program with another layout publishes everything again.
 const LAYOUT: &str = "layout=1";
@@ -84,11 +84,12 @@ impl Job {
         format!("{}/{}", self.to.folder(), self.partition)
     }
 
-    /// What else than the staged object decides what is published.
-    pub fn options(&self) -> String {
+    /// What else than the staged object decides what is published, and what the ids of businesses are.
+    pub fn options(&self, staged: &CommitRecord) -> String {
+        let keys = KeyKinds::of_options(&staged.options).options();
         match self.kind {
-            Kind::Month(by) => format!("{LAYOUT} partition_by={by}"),
-            Kind::Window => LAYOUT.to_owned(),
+            Kind::Month(by) => format!("{LAYOUT}{keys} partition_by={by}"),
+            Kind::Window => format!("{LAYOUT}{keys}"),
         }
     }
 

@@ -1,16 +1,18 @@
 //! How a month's statistics are cut into partitions. Pure.
 
-use arrow::array::{Array, AsArray, Int64Array, UInt32Array};
+use arrow::array::UInt32Array;
 use arrow::compute::take_record_batch;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
-use invoices::lake::names::PartitionBy;
+use invoices::lake::names::{NULL_PARTITION, PartitionBy};
 use invoices::statistics::BUSINESS_ID;
-use invoices::{Error, Result};
+use invoices::{Error, Key, Keys, Optional, Result, Texts};
 use std::collections::BTreeMap;
 
 /// Size of a bucket's object: worth the request that fetches it, and little to read for one business.
 const OBJECT_BYTES_TARGET: u64 = 16 << 20;
+/// Bytes of a folder's name, slash included, that every file system takes.
+const FOLDER_BYTES_MAX: usize = 255;
 
 /// The rows of one object.
 #[derive(Debug)]
@@ -25,14 +27,21 @@ pub struct Partition {
 /// In Business form the column `business_id` is the folder's name and leaves the rows.
 ///
 /// # Errors
-/// Refused when a business has two rows or the rows are not sorted.
+/// Refused when a business has two rows or the rows are not sorted, and for a business whose id can't name a folder.
 pub fn cut(rows: &RecordBatch, by: PartitionBy) -> Result<Vec<Partition>> {
-    let businesses = businesses_of(rows)?;
-    if businesses.is_empty() {
+    match rows.column_by_name(BUSINESS_ID).map(|column| column.data_type()) {
+        Some(DataType::Utf8) => cut_keyed::<Texts>(rows, by),
+        _ => cut_keyed::<Vec<i64>>(rows, by),
+    }
+}
+
+fn cut_keyed<Ids: Keys>(rows: &RecordBatch, by: PartitionBy) -> Result<Vec<Partition>> {
+    let businesses: Optional<Ids> = businesses_of(rows)?;
+    if rows.num_rows() == 0 {
         return Ok(Vec::new());
     }
     match by {
-        PartitionBy::Month => Ok(vec![Partition { folder: by.folder(None), rows: rows.clone() }]),
+        PartitionBy::Month => Ok(vec![Partition { folder: String::new(), rows: rows.clone() }]),
         PartitionBy::Business => one_each(rows, &businesses, by),
         PartitionBy::Bucket(count) => buckets(rows, &businesses, count),
     }
@@ -53,41 +62,66 @@ pub fn advised_buckets(staged_bytes: u64, max_partitions: u64) -> u64 {
     wanted.clamp(1, max_partitions)
 }
 
-fn businesses_of(rows: &RecordBatch) -> Result<Int64Array> {
-    let column = rows.column_by_name(BUSINESS_ID).and_then(|column| column.as_primitive_opt::<Int64Type>());
+fn businesses_of<Ids: Keys>(rows: &RecordBatch) -> Result<Optional<Ids>> {
+    let column = rows.column_by_name(BUSINESS_ID).and_then(|column| Optional::<Ids>::from_array(column));
     let businesses = column.ok_or_else(|| Error::bug("staged statistics have no business_id"))?;
-    let key = |row: usize| (businesses.is_null(row), businesses.value(row));
-    // NULL is the greatest and nothing follows it, whatever value lies beneath.
-    let ascending = |row: usize| !key(row - 1).0 && key(row - 1) < key(row);
-    if !(1..businesses.len()).all(ascending) {
+    // NULL is the greatest and nothing follows it.
+    let ascending = |row: usize| match (businesses.get(row - 1), businesses.get(row)) {
+        (Some(before), Some(business)) => before < business,
+        (before, None) => before.is_some(),
+        (None, _) => false,
+    };
+    if !(1..rows.num_rows()).all(ascending) {
         let advice = "run aggregate_by_business again";
         return Err(Error::refused(format!(
             "staged statistics are not one row per business in ascending order; {advice}"
         )));
     }
-    Ok(businesses.clone())
+    Ok(businesses)
 }
 
-fn one_each(rows: &RecordBatch, businesses: &Int64Array, by: PartitionBy) -> Result<Vec<Partition>> {
+fn one_each<Ids: Keys>(
+    rows: &RecordBatch,
+    businesses: &Optional<Ids>,
+    by: PartitionBy,
+) -> Result<Vec<Partition>> {
     let body: Vec<usize> =
         (0..rows.num_columns()).filter(|&at| rows.schema_ref().field(at).name() != BUSINESS_ID).collect();
     let body = rows.project(&body)?;
-    let partition = |(row, business)| Partition { folder: by.folder(business), rows: body.slice(row, 1) };
-    Ok(businesses.iter().enumerate().map(partition).collect())
+    let partition =
+        |(row, business)| Ok(Partition { folder: named(business, by)?, rows: body.slice(row, 1) });
+    businesses.iter().enumerate().map(partition).collect()
 }
 
-fn buckets(rows: &RecordBatch, businesses: &Int64Array, count: u32) -> Result<Vec<Partition>> {
+/// The folder of one business, if no engine takes it for another one's.
+fn named(business: Option<impl Key>, by: PartitionBy) -> Result<String> {
+    let folder = by.folder(business);
+    let id = business.map(|id| id.to_string());
+    let why = match id.as_deref() {
+        Some("") => "an empty text, which Hive takes for a missing one".to_owned(),
+        Some(NULL_PARTITION) => format!("{NULL_PARTITION}, which stands for a missing one"),
+        Some(id) if folder.len() > FOLDER_BYTES_MAX => {
+            format!("longer than the name of a folder may be ({}…)", id.chars().take(40).collect::<String>())
+        }
+        _ => return Ok(folder),
+    };
+    Err(Error::refused(format!(
+        "the id of a business is {why}; use --partition-by month or 'month,bucket(business_id,N)'; nothing was written"
+    )))
+}
+
+fn buckets<Ids: Keys>(rows: &RecordBatch, businesses: &Optional<Ids>, count: u32) -> Result<Vec<Partition>> {
     let taken = bucket_rows(businesses, count).into_iter().map(|(bucket, indices)| {
-        let folder = PartitionBy::Bucket(count).folder(Some(i64::from(bucket)));
+        let folder = PartitionBy::bucket_folder(bucket);
         Ok(Partition { folder, rows: take_record_batch(rows, &UInt32Array::from(indices))? })
     });
     taken.collect()
 }
 
 /// Row numbers of each bucket, ascending.
-fn bucket_rows(businesses: &Int64Array, count: u32) -> BTreeMap<u32, Vec<u32>> {
+fn bucket_rows<Ids: Keys>(businesses: &Optional<Ids>, count: u32) -> BTreeMap<u32, Vec<u32>> {
     let mut rows: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (row, business) in (0_u32..).zip(businesses) {
+    for (row, business) in (0_u32..).zip(businesses.iter()) {
         rows.entry(PartitionBy::bucket(business, count)).or_default().push(row);
     }
     rows
@@ -100,7 +134,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn ids(partition: &Partition) -> Vec<Option<i64>> {
-        businesses_of(&partition.rows).unwrap().iter().collect()
+        businesses_of::<Vec<i64>>(&partition.rows).unwrap().iter().collect()
     }
 
     #[test]
@@ -115,6 +149,31 @@ mod tests {
         for partition in &partitions {
             assert_eq!(partition.rows.num_rows(), 1);
             assert!(partition.rows.column_by_name(BUSINESS_ID).is_none());
+        }
+    }
+
+    #[test]
+    fn texts_are_escaped_in_folders_and_kept_in_buckets() {
+        let rows = |ids: &[Option<&str>]| testing::of_texts(ids);
+        let ids = [Some("A/1"), Some("a b"), Some("ñ"), None];
+        let partitions = cut(&rows(&ids), PartitionBy::Business).unwrap();
+        let folders: Vec<&str> = partitions.iter().map(|partition| partition.folder.as_str()).collect();
+        assert_eq!(
+            folders,
+            [
+                "business_id=A%2F1/",
+                "business_id=a b/",
+                "business_id=ñ/",
+                "business_id=__HIVE_DEFAULT_PARTITION__/"
+            ]
+        );
+        let partitions = cut(&rows(&ids), PartitionBy::Bucket(4)).unwrap();
+        assert_eq!(partitions.iter().map(|partition| partition.rows.num_rows()).sum::<usize>(), 4);
+        for (id, words) in [("", "empty"), (NULL_PARTITION, "missing one"), (&"x".repeat(300), "longer")] {
+            let rows = rows(&[Some(id)]);
+            let error = cut(&rows, PartitionBy::Business).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("bucket"), "{error}");
+            assert_eq!(cut(&rows, PartitionBy::Month).unwrap().len(), 1);
         }
     }
 

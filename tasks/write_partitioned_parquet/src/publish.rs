@@ -7,7 +7,7 @@ use invoices::lake::commit::{CommitRecord, now_text};
 use invoices::lake::strangers;
 use invoices::lake::{ATTEMPTS, Lake, Object, step_aside};
 use invoices::task::{Progress, check_stop};
-use invoices::{Error, Result, failpoint};
+use invoices::{Error, KeyKind, KeyKinds, Result, failpoint};
 use std::sync::Arc;
 
 /// Where and how to publish.
@@ -34,6 +34,8 @@ pub struct Planned {
     pub published: Option<CommitRecord>,
     pub listed: Vec<Object>,
     pub strangers: Vec<String>,
+    /// What the ids in the names of its folders are.
+    business: KeyKind,
 }
 
 impl Publisher<'_> {
@@ -64,17 +66,20 @@ impl Publisher<'_> {
             self.lake.read_commit(job.to, &job.partition),
             self.lake.list(&folder),
         )?;
-        let (listed, strangers) = apart(job, listed);
+        let business = kind_of(&staged.record, published.as_ref());
+        let (listed, strangers) = apart(job, listed, business);
         job.check_limit(&staged.record, self.max_partitions)?;
         let is_current = published.as_ref().is_some_and(|record| {
-            record.inputs == staged.inputs() && record.options == job.options() && record.describes(&listed)
+            record.inputs == staged.inputs()
+                && record.options == job.options(&staged.record)
+                && record.describes(&listed)
         });
-        Ok(Planned { staged, is_current, published, listed, strangers })
+        Ok(Planned { staged, is_current, published, listed, strangers, business })
     }
 
     /// None when what was staged or published changed under its hands.
     async fn attempt(&self, job: &Job) -> Result<Option<Published>> {
-        let Planned { staged, is_current, published, strangers, .. } = self.plan(job).await?;
+        let Planned { staged, is_current, published, strangers, business, .. } = self.plan(job).await?;
         if let Some(record) = published.filter(|_| is_current) {
             self.progress.add(record.objects.len() as u64);
             return Ok(Some(Published { record, is_new: false, deleted: 0, strangers }));
@@ -84,7 +89,7 @@ impl Publisher<'_> {
 
         failpoint!("write::before_put");
         let written = self.put_all(parts).await?;
-        let (found, stale) = self.list_apart(job, &written).await?;
+        let (found, stale) = self.list_apart(job, &written, business).await?;
         if found != written {
             return Ok(None);
         }
@@ -123,10 +128,15 @@ impl Publisher<'_> {
 
     /// What the partition's folder holds under the written paths, and the rest of what a task writes there:
     /// businesses that vanished, or the objects of another partitioning.
-    async fn list_apart(&self, job: &Job, written: &[Object]) -> Result<(Vec<Object>, Vec<Object>)> {
+    async fn list_apart(
+        &self,
+        job: &Job,
+        written: &[Object],
+        business: KeyKind,
+    ) -> Result<(Vec<Object>, Vec<Object>)> {
         let is_written =
             |object: &Object| written.binary_search_by(|other| other.path.cmp(&object.path)).is_ok();
-        let (listed, _) = apart(job, self.lake.list(&job.folder()).await?);
+        let (listed, _) = apart(job, self.lake.list(&job.folder()).await?, business);
         Ok(listed.into_iter().partition(is_written))
     }
 
@@ -137,12 +147,19 @@ impl Publisher<'_> {
 }
 
 /// The objects of a partition's folder that a task writes there, and the paths of the others that engines read.
-fn apart(job: &Job, listed: Vec<Object>) -> (Vec<Object>, Vec<String>) {
+fn apart(job: &Job, listed: Vec<Object>, business: KeyKind) -> (Vec<Object>, Vec<String>) {
     let folder = job.folder();
     let (own, others): (Vec<Object>, Vec<Object>) =
-        listed.into_iter().partition(|object| strangers::belongs(job.to, &folder, &object.path));
+        listed.into_iter().partition(|object| strangers::belongs(job.to, &folder, &object.path, business));
     let visible = others.into_iter().filter(|object| !strangers::is_hidden(&object.path));
     (own, visible.map(|object| object.path).collect())
+}
+
+/// What names folders of businesses, before or after: every integer is a text too.
+fn kind_of(staged: &CommitRecord, published: Option<&CommitRecord>) -> KeyKind {
+    let kinds = published.into_iter().chain([staged]);
+    let mut kinds = kinds.map(|record| KeyKinds::of_options(&record.options).business);
+    if kinds.any(|kind| kind == KeyKind::Text) { KeyKind::Text } else { KeyKind::Integer }
 }
 
 fn record(job: &Job, staged: &Staged, written: &[Object], program: &str) -> CommitRecord {
@@ -154,7 +171,7 @@ fn record(job: &Job, staged: &Staged, written: &[Object], program: &str) -> Comm
         money: staged.record.money,
         snapshot: staged.record.snapshot.clone(),
         inputs: staged.inputs(),
-        options: job.options(),
+        options: job.options(&staged.record),
         objects: written.iter().map(Into::into).collect(),
         rows_before: None,
         committed_at: now_text(),

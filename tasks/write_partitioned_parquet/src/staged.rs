@@ -7,7 +7,7 @@ use invoices::lake::Lake;
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{self, Table};
 use invoices::statistics::{self, Scope};
-use invoices::{Error, Result};
+use invoices::{Error, KeyKinds, Result};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ impl Staged {
 /// # Errors
 /// Refused when they differ.
 pub fn rows(object: Bytes, record: &CommitRecord, scope: Scope) -> Result<RecordBatch> {
-    let expected = statistics::schema(record.money, scope);
+    let expected = statistics::schema(record.money, scope, KeyKinds::of_options(&record.options).business);
     let reader = ParquetRecordBatchReaderBuilder::try_new(object)?.build()?;
     let batches = reader.collect::<Result<Vec<_>, _>>()?;
     let rows = match batches.first() {

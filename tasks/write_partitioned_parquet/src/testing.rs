@@ -1,7 +1,7 @@
 //! Staged statistics for tests.
 
 use crate::Args;
-use arrow::array::{ArrayRef, Decimal128Array, Int64Array, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
 use chrono::NaiveDate;
 use clap::Parser;
@@ -11,7 +11,7 @@ use invoices::lake::commit::{CommitRecord, SourceSnapshot};
 use invoices::lake::names::{self, Table};
 use invoices::money::MoneyType;
 use invoices::statistics::{Scope, schema};
-use invoices::{Fingerprint, Month, Window};
+use invoices::{Fingerprint, KeyKind, Month, Window};
 use std::sync::Arc;
 
 pub const MONEY: MoneyType = MoneyType { precision: 12, scale: 2 };
@@ -21,21 +21,29 @@ pub fn statistics(ids: &[Option<i64>]) -> RecordBatch {
     rows(ids, Scope::Month)
 }
 
+/// The same of businesses with such ids.
+pub fn of_texts(ids: &[Option<&str>]) -> RecordBatch {
+    keyed_rows(Arc::new(StringArray::from(ids.to_vec())), KeyKind::Text, Scope::Month)
+}
+
 pub fn rows(ids: &[Option<i64>], scope: Scope) -> RecordBatch {
+    keyed_rows(Arc::new(Int64Array::from(ids.to_vec())), KeyKind::Integer, scope)
+}
+
+fn keyed_rows(ids: ArrayRef, kind: KeyKind, scope: Scope) -> RecordBatch {
     let amounts = |precision: u8| -> ArrayRef {
         let values: Decimal128Array = (0..ids.len() as i128).map(|row| Some(row * 101 - 50)).collect();
         Arc::new(values.with_precision_and_scale(precision, MONEY.scale as i8).unwrap())
     };
     let ones = || -> ArrayRef { Arc::new(Int64Array::from(vec![1; ids.len()])) };
     let dates = || -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(vec![7; ids.len()])) };
-    let business: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
     let amount = || amounts(MONEY.precision);
-    let mut columns = vec![business, amounts(38), amounts(38), ones(), ones()];
+    let mut columns = vec![ids.clone(), amounts(38), amounts(38), ones(), ones()];
     columns.extend([amount(), amount(), amount(), amount(), dates(), dates()]);
     if scope == Scope::Month {
         columns.push(ones());
     }
-    RecordBatch::try_new(schema(MONEY, scope), columns).unwrap()
+    RecordBatch::try_new(schema(MONEY, scope, kind), columns).unwrap()
 }
 
 /// What those statistics add up to.

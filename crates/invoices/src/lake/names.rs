@@ -3,6 +3,7 @@
 //! Names that begin with `_` are invisible to query engines: commits, staging and temporary files.
 
 use crate::error::{Error, Result};
+use crate::key::Key;
 use crate::month::Month;
 use std::fmt;
 use std::str::FromStr;
@@ -91,6 +92,47 @@ pub fn commit(table: Table, partition: &str) -> String {
     format!("_commits/{}/{partition}.json", table.name())
 }
 
+/// A value as the name of a partition's folder, with what Hive escapes in it escaped as Hive does.
+pub fn escaped(value: &str) -> String {
+    let mut name = String::with_capacity(value.len());
+    for character in value.chars() {
+        match character {
+            '"'
+            | '#'
+            | '%'
+            | '\''
+            | '*'
+            | '/'
+            | ':'
+            | '='
+            | '?'
+            | '\\'
+            | '{'
+            | '['
+            | ']'
+            | '^'
+            | '\x7f'
+            | '\x01'..='\x1f' => name.push_str(&format!("%{:02X}", u32::from(character))),
+            plain => name.push(plain),
+        }
+    }
+    name
+}
+
+/// What [`escaped`] was given; none for a name that it does not make.
+pub fn unescaped(name: &str) -> Option<String> {
+    let mut value = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((plain, after)) = rest.split_once('%') {
+        value.push_str(plain);
+        let (digits, behind) = after.split_at_checked(2)?;
+        value.push(char::from(u8::from_str_radix(digits, 16).ok()?));
+        rest = behind;
+    }
+    value.push_str(rest);
+    (escaped(&value) == name).then_some(value)
+}
+
 /// How `invoice_by_business` is cut below the month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartitionBy {
@@ -103,24 +145,27 @@ pub enum PartitionBy {
 }
 
 impl PartitionBy {
-    /// The bucket of a business: a hash that Hive, Trino and Spark users can compute as
-    /// `pmod(business_id, buckets)`; NULL is in bucket 0.
-    pub fn bucket(business_id: Option<i64>, buckets: u32) -> u32 {
-        business_id.unwrap_or(0).rem_euclid(i64::from(buckets)) as u32
+    /// The bucket of a business: for a number one that Hive, Trino and Spark users can compute as
+    /// `pmod(business_id, buckets)`, for a text the one of Iceberg's bucket transform; NULL is in bucket 0.
+    pub fn bucket(business_id: Option<impl Key>, buckets: u32) -> u32 {
+        business_id.map_or(0, Key::bucket_hash).rem_euclid(i64::from(buckets)) as u32
     }
 
     /// The folder below the month, with a trailing slash, or nothing.
-    pub fn folder(self, business_id: Option<i64>) -> String {
+    pub fn folder(self, business_id: Option<impl Key>) -> String {
         match self {
             PartitionBy::Month => String::new(),
             PartitionBy::Business => match business_id {
-                Some(id) => format!("business_id={id}/"),
+                Some(id) => format!("business_id={}/", escaped(&id.to_string())),
                 None => format!("business_id={NULL_PARTITION}/"),
             },
-            PartitionBy::Bucket(buckets) => {
-                format!("business_bucket={}/", Self::bucket(business_id, buckets))
-            }
+            PartitionBy::Bucket(buckets) => Self::bucket_folder(Self::bucket(business_id, buckets)),
         }
+    }
+
+    /// The folder of a bucket.
+    pub fn bucket_folder(bucket: u32) -> String {
+        format!("business_bucket={bucket}/")
     }
 }
 
@@ -180,7 +225,21 @@ mod tests {
             "invoices/issue_date_yearmonth=2026-01-01/part-0.parquet"
         );
         assert_eq!(month_of(&object(Table::ByBusiness, &partition)), Some(month));
-        assert_eq!(PartitionBy::Business.folder(None), "business_id=__HIVE_DEFAULT_PARTITION__/");
+        assert_eq!(PartitionBy::Business.folder(None::<i64>), "business_id=__HIVE_DEFAULT_PARTITION__/");
         assert_eq!(PartitionBy::Bucket(8).folder(Some(-1)), "business_bucket=7/");
+        assert_eq!(PartitionBy::Business.folder(Some("a/b=50% ñ")), "business_id=a%2Fb%3D50%25 ñ/");
+        assert_eq!(PartitionBy::Bucket(16).folder(Some("iceberg")), "business_bucket=9/");
+    }
+
+    #[test]
+    fn values_come_back_from_their_names() {
+        for value in
+            ["", "7", "a b", "a/b=50%", "%2F", "ñ", "\u{1}\u{7f}\"'{[]}^", "__HIVE_DEFAULT_PARTITION__"]
+        {
+            assert_eq!(unescaped(&escaped(value)).as_deref(), Some(value));
+        }
+        for name in ["a/b", "100%", "%2f", "%zz", "%41", "a=b"] {
+            assert_eq!(unescaped(name), None, "{name}");
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! Objects in the folders of the lake that no task has written: which they are, and what to say of them.
 
-use super::names::{NULL_PARTITION, OBJECT_NAME, Table};
+use super::names::{NULL_PARTITION, OBJECT_NAME, Table, unescaped};
+use crate::key::KeyKind;
 use std::str::FromStr;
 
-/// Whether a path in the folder of a partition is one that a task writes there.
-pub fn belongs(table: Table, folder: &str, path: &str) -> bool {
+/// Whether a path in the folder of a partition is one that a task writes there, where businesses have such ids.
+pub fn belongs(table: Table, folder: &str, path: &str, business: KeyKind) -> bool {
     let below = path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
     let parts: Vec<&str> = below.unwrap_or_default().split('/').collect();
     match (table, parts.as_slice()) {
         (_, [OBJECT_NAME]) => true,
-        (Table::ByBusiness, [partition, OBJECT_NAME]) => is_business_partition(partition),
+        (Table::ByBusiness, [partition, OBJECT_NAME]) => is_business_partition(partition, business),
         _ => false,
     }
 }
@@ -19,9 +20,13 @@ pub fn is_hidden(path: &str) -> bool {
     path.split('/').any(|part| part.starts_with(['_', '.']))
 }
 
-fn is_business_partition(name: &str) -> bool {
+fn is_business_partition(name: &str, business: KeyKind) -> bool {
     match name.split_once('=') {
-        Some(("business_id", id)) => id == NULL_PARTITION || is_written_as_itself::<i64>(id),
+        Some(("business_id", NULL_PARTITION)) => true,
+        Some(("business_id", id)) => match business {
+            KeyKind::Text => unescaped(id).is_some_and(|id| !id.is_empty()),
+            KeyKind::Integer | KeyKind::Decimal(_) => is_written_as_itself::<i64>(id),
+        },
         Some(("business_bucket", bucket)) => is_written_as_itself::<u32>(bucket),
         _ => false,
     }
@@ -53,7 +58,8 @@ mod tests {
     #[test]
     fn only_names_that_a_task_writes_belong() {
         const FOLDER: &str = "t/issue_date_yearmonth=2026-01-01";
-        let belongs_below = |table, rest: &str| belongs(table, FOLDER, &format!("{FOLDER}/{rest}"));
+        let belongs_to = |table, rest: &str, kind| belongs(table, FOLDER, &format!("{FOLDER}/{rest}"), kind);
+        let belongs_below = |table, rest: &str| belongs_to(table, rest, KeyKind::Integer);
         for rest in [
             "part-0.parquet",
             "business_id=-7/part-0.parquet",
@@ -73,6 +79,10 @@ mod tests {
             assert!(!belongs_below(Table::ByBusiness, rest), "{rest}");
         }
         assert!(!belongs_below(Table::Invoices, "business_id=1/part-0.parquet"));
+        for (id, belongs) in [("07", true), ("a%2Fb", true), ("7", true), ("", false), ("100%", false)] {
+            let rest = format!("business_id={id}/part-0.parquet");
+            assert_eq!(belongs_to(Table::ByBusiness, &rest, KeyKind::Text), belongs, "{id}");
+        }
         assert!(is_hidden("t/m=1/_SUCCESS") && is_hidden("t/.x/a") && !is_hidden("t/m=1/part-1.parquet"));
     }
 

@@ -15,7 +15,7 @@ pub use url::SourceUrl;
 
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, NULL_BUSINESS};
-use crate::key::KeyKind;
+use crate::key::KeyKinds;
 use crate::lake::commit::SourceSnapshot;
 use crate::money::MoneyType;
 use crate::month::{Month, Window};
@@ -63,11 +63,11 @@ impl Source {
         }
     }
 
-    /// What the invoices' ids are.
-    pub fn key(&self) -> KeyKind {
+    /// What the ids of invoices and businesses are.
+    pub fn keys(&self) -> KeyKinds {
         match self {
-            Self::Postgres(session) => session.table.key,
-            Self::Sqlite(session) => session.key,
+            Self::Postgres(session) => session.table.keys,
+            Self::Sqlite(session) => session.keys,
         }
     }
 

@@ -193,6 +193,9 @@ impl Session {
 
     /// See [`super::Source::smallest_business`].
     pub fn smallest_business(&mut self) -> Result<Option<Error>> {
+        if !self.table.keys.are_integers() {
+            return Ok(None);
+        }
         let [id, _, issuer, receiver, _] = self.table.expressions();
         let sql = format!(
             "select {id}::text, {issuer} = '{NULL_BUSINESS}'::int8 from {} \

@@ -7,14 +7,12 @@
 use super::args::{AmountUnit, ColumnNames, SelectArgs, SourceArgs, quote};
 use super::condition::{Condition, Language};
 use super::repeated::is_unique_in_sqlite;
-pub use super::sqlite_types::SqliteKeys;
-pub use super::sqlite_types::timestamp_us;
-use super::sqlite_types::{key_kind, odd_row, odd_sql, without_id};
+pub use super::sqlite_types::{SqliteKeys, timestamp_us};
+use super::sqlite_types::{key_kinds, odd_row, odd_sql, without_id};
 use super::{MonthFingerprints, UNDATED_NAMED, undated};
 use crate::error::{Error, Result};
-use crate::fingerprint::NULL_BUSINESS;
 use crate::invoice::InvoiceOf;
-use crate::key::{Key, KeyKind, Texts};
+use crate::key::{Key, KeyKinds, Texts};
 use crate::lake::commit::SourceSnapshot;
 use crate::money::{self, MAX_PRECISION, MoneyType};
 use crate::month::{Month, Window};
@@ -34,7 +32,7 @@ pub struct Session {
     name: String,
     names: ColumnNames,
     /// What the ids are.
-    pub key: KeyKind,
+    pub keys: KeyKinds,
     pub money: MoneyType,
     pub unit: AmountUnit,
     pub snapshot: SourceSnapshot,
@@ -71,7 +69,7 @@ impl Session {
         let table = select.condition(Language::Sqlite)?.as_ref().map(rows).unwrap_or(table);
         let is_cents = select.amount_unit == AmountUnit::Cents;
         let mut session = Self {
-            key: KeyKind::Integer,
+            keys: KeyKinds::default(),
             path: path.to_owned(),
             names: args.columns.clone(),
             money: MoneyType {
@@ -91,9 +89,7 @@ impl Session {
             name,
         };
         session.begin(args)?;
-        let (_, name) = args.table_parts()?;
-        let id = &session.names.invoice_id_column;
-        session.key = key_kind(&session.connection, name, &session.table, id)?;
+        session.keys = key_kinds(&session.connection, &session.name, &session.table, &session.names)?;
         Ok(session)
     }
 
@@ -139,7 +135,7 @@ impl Session {
     }
 
     /// The query that both this session and ConnectorX run: id, date as text, issuer, receiver
-    /// (NULL as [`NULL_BUSINESS`]), amount as text with the words `real` for a float and `null` for NULL.
+    /// (ids as [`SqliteKeys`] sends them), amount as text with the words `real` for a float and `null` for NULL.
     pub fn rows_sql(&self, window: Option<Window>) -> String {
         let filter = window.map_or(String::new(), |window| format!(" where {}", self.within_sql(window)));
         format!("select {} from {}{filter}", self.columns_sql(), self.table)
@@ -173,27 +169,27 @@ impl Session {
 
     fn columns_sql(&self) -> String {
         let [id, date, issuer, receiver, amount] = self.names.in_order().map(quote);
-        let id = match self.key {
-            KeyKind::Integer => <Vec<i64>>::sql(&id),
-            KeyKind::Decimal(_) | KeyKind::Text => Texts::sql(&id),
-        };
+        let sent = if self.keys.are_integers() { <Vec<i64>>::sql } else { Texts::sql };
         format!(
-            "{id}, coalesce(cast({date} as text), ''), \
-             coalesce({issuer}, {NULL_BUSINESS}), coalesce({receiver}, {NULL_BUSINESS}), \
-             case typeof({amount}) when 'real' then 'real' when 'null' then 'null' else cast({amount} as text) end"
+            "{}, coalesce(cast({date} as text), ''), {}, {}, \
+             case typeof({amount}) when 'real' then 'real' when 'null' then 'null' else cast({amount} as text) end",
+            sent(&id),
+            sent(&issuer),
+            sent(&receiver)
         )
     }
 
     /// Adds up the months, and looks at the type of every value of every row on the way.
     pub fn fingerprints(&mut self, window: Window) -> Result<MonthFingerprints> {
-        match self.key {
-            KeyKind::Integer => self.keyed_fingerprints::<Vec<i64>>(window),
-            KeyKind::Decimal(_) | KeyKind::Text => self.keyed_fingerprints::<Texts>(window),
+        if self.keys.are_integers() {
+            self.keyed_fingerprints::<Vec<i64>>(window)
+        } else {
+            self.keyed_fingerprints::<Texts>(window)
         }
     }
 
     fn keyed_fingerprints<Ids: SqliteKeys>(&self, window: Window) -> Result<MonthFingerprints> {
-        let odd = odd_sql(&self.names, self.key, "");
+        let odd = odd_sql(&self.names, self.keys, "");
         let sql = format!("select {odd}, {} from {}", self.columns_sql(), self.table);
         let doing = "cannot read the SQLite table";
         let mut statement = self.connection.prepare(&sql).map_err(|error| failed(doing, error))?;
@@ -202,12 +198,12 @@ impl Session {
         let (mut without_month, mut examples) = (0, Vec::new());
         while let Some(row) = rows.next().map_err(|error| failed(doing, error))? {
             if row.get(0).map_err(|error| failed(doing, error))? {
-                return Err(odd_row(&self.connection, &self.table, &self.names, self.key));
+                return Err(odd_row(&self.connection, &self.table, &self.names, self.keys));
             }
             let fields = (|| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))();
-            let (sent, date, issuer, receiver, amount): (Ids::Sent, String, i64, i64, String) =
+            let (id, date, issuer, receiver, amount): (Ids::Sent, String, Ids::Sent, Ids::Sent, String) =
                 fields.map_err(|error| failed(doing, error))?;
-            let id = Ids::key(&sent).ok_or_else(without_id)?;
+            let id = Ids::key(&id).ok_or_else(without_id)?;
             let instant = timestamp_us(&date);
             if instant.is_none() && !date.is_empty() {
                 return Err(not_a_date(id, &date));
@@ -224,7 +220,8 @@ impl Session {
                 continue;
             };
             if window.contains(month) {
-                let invoice = self.invoice(id, &date, issuer, receiver, &amount)?;
+                let parties = [&issuer, &receiver].map(Ids::key);
+                let invoice = self.invoice(id, &date, parties, &amount)?;
                 fingerprints.entry(month).or_default().add(invoice, self.money);
             }
         }
@@ -242,11 +239,10 @@ impl Session {
         &self,
         id: Id,
         date: &str,
-        issuer: i64,
-        receiver: i64,
+        parties: [Option<Id>; 2],
         amount: &str,
     ) -> Result<InvoiceOf<Id>> {
-        row_to_invoice(self.money, self.unit, &self.names, id, date, issuer, receiver, amount)
+        row_to_invoice(self.money, self.unit, &self.names, id, date, parties, amount)
     }
 
     pub fn names(&self) -> &ColumnNames {
@@ -255,15 +251,13 @@ impl Session {
 }
 
 /// See [`Session::invoice`]; free of the session so that another thread can call it.
-#[allow(clippy::too_many_arguments)]
 pub fn row_to_invoice<Id: Key>(
     money: MoneyType,
     unit: AmountUnit,
     names: &ColumnNames,
     id: Id,
     date: &str,
-    issuer: i64,
-    receiver: i64,
+    [issuer_id, receiver_id]: [Option<Id>; 2],
     amount: &str,
 ) -> Result<InvoiceOf<Id>> {
     let issue_date_us = timestamp_us(date).ok_or_else(|| not_a_date(id, date))?;
@@ -284,14 +278,7 @@ pub fn row_to_invoice<Id: Key>(
     };
     let amount = money::parse_amount(amount, written)
         .map_err(|error| Error::refused(format!("invoice {id}: {column} {error}")))?;
-    let business = |value: i64| (value != NULL_BUSINESS).then_some(value);
-    Ok(InvoiceOf {
-        invoice_id: id,
-        issue_date_us,
-        issuer_id: business(issuer),
-        receiver_id: business(receiver),
-        amount,
-    })
+    Ok(InvoiceOf { invoice_id: id, issue_date_us, issuer_id, receiver_id, amount })
 }
 
 fn not_a_date(id: impl Key, text: &str) -> Error {

@@ -6,7 +6,7 @@ use super::sqlite::failed;
 use super::{ColumnNames, reserved};
 use crate::error::{Error, Result};
 use crate::fingerprint::NULL_BUSINESS;
-use crate::key::{KeyKind, Keys, Texts};
+use crate::key::{KeyKind, KeyKinds, Keys, Texts};
 use chrono::{NaiveDate, NaiveTime};
 use rusqlite::Connection;
 
@@ -50,12 +50,19 @@ impl SqliteKeys for Texts {
     }
 }
 
-/// What the ids of a table or view are: what the column declares, or what its first value is if it declares neither
-/// text nor a whole number. A value of another type is refused when it is read.
+/// What the ids of a table or view are: what their columns declare, or what the first value is where a column declares
+/// neither text nor a whole number. A value of another type is refused when it is read.
 ///
 /// # Errors
 /// When the file can't be read.
-pub fn key_kind(connection: &Connection, name: &str, rows: &str, column: &str) -> Result<KeyKind> {
+pub fn key_kinds(connection: &Connection, name: &str, rows: &str, names: &ColumnNames) -> Result<KeyKinds> {
+    let kind = |column: &str| key_kind(connection, name, rows, column);
+    let parties = [kind(&names.issuer_column)?, kind(&names.receiver_column)?];
+    let business = if parties.contains(&KeyKind::Text) { KeyKind::Text } else { KeyKind::Integer };
+    Ok(KeyKinds { invoice: kind(&names.invoice_id_column)?, business })
+}
+
+fn key_kind(connection: &Connection, name: &str, rows: &str, column: &str) -> Result<KeyKind> {
     let doing = "cannot read the SQLite file";
     let sql = "select upper(type) from pragma_table_info(?1) where name = ?2 collate nocase";
     let declared = connection.query_row(sql, [name, column], |row| row.get::<_, String>(0));
@@ -81,8 +88,9 @@ pub fn without_id() -> Error {
     Error::refused("an invoice has no id; correct it in the source")
 }
 
-fn id_type(key: KeyKind) -> (&'static str, &'static str) {
-    match key {
+/// The type of an id's values, and how a person calls it.
+fn id_type(kind: KeyKind) -> (&'static str, &'static str) {
+    match kind {
         KeyKind::Integer => ("integer", "a whole number"),
         KeyKind::Decimal(_) | KeyKind::Text => ("text", "text"),
     }
@@ -90,38 +98,43 @@ fn id_type(key: KeyKind) -> (&'static str, &'static str) {
 
 /// SQL that is 1 for a row of which a column holds another type than it stands for; `alias` is empty or
 /// ends with a point.
-pub fn odd_sql(names: &ColumnNames, key: KeyKind, alias: &str) -> String {
-    let (id_type, _) = id_type(key);
+pub fn odd_sql(names: &ColumnNames, keys: KeyKinds, alias: &str) -> String {
     let [id, date, issuer, receiver, amount] = names.in_order().map(|name| format!("{alias}{}", quote(name)));
-    let business =
-        |column: &str| format!("typeof({column}) not in ('integer', 'null') or {column} is {NULL_BUSINESS}");
+    let is_odd =
+        |column: &str, kind: KeyKind| format!("typeof({column}) not in ('{}', 'null')", id_type(kind).0);
+    let business = |column: &str| {
+        let is_odd = is_odd(column, keys.business);
+        // Among texts no number stands for NULL.
+        if keys.are_integers() { format!("{is_odd} or {column} is {NULL_BUSINESS}") } else { is_odd }
+    };
     format!(
-        "(typeof({id}) not in ('{id_type}', 'null') or typeof({date}) not in ('text', 'null') or {} or {} \
+        "({} or typeof({date}) not in ('text', 'null') or {} or {} \
          or typeof({amount}) not in ('text', 'integer', 'null'))",
+        is_odd(&id, keys.invoice),
         business(&issuer),
         business(&receiver)
     )
 }
 
 /// The sentence for the first such row of a table.
-pub fn odd_row(connection: &Connection, table: &str, names: &ColumnNames, key: KeyKind) -> Error {
+pub fn odd_row(connection: &Connection, table: &str, names: &ColumnNames, keys: KeyKinds) -> Error {
     // Views and some tables have no rowid.
-    let found = described(connection, table, names, key, "rowid");
-    found.or_else(|_| described(connection, table, names, key, "null")).unwrap_or_else(|error| error)
+    let found = described(connection, table, names, keys, "rowid");
+    found.or_else(|_| described(connection, table, names, keys, "null")).unwrap_or_else(|error| error)
 }
 
 fn described(
     connection: &Connection,
     table: &str,
     names: &ColumnNames,
-    key: KeyKind,
+    keys: KeyKinds,
     rowid: &str,
 ) -> Result<Error> {
     let columns = names.in_order();
     let looked_at = columns
         .map(|name| format!("typeof({0}), substr(quote({0}), 1, {SHOWN_MAX})", quote(name)))
         .join(", ");
-    let sql = format!("select {rowid}, {looked_at} from {table} where {} limit 1", odd_sql(names, key, ""));
+    let sql = format!("select {rowid}, {looked_at} from {table} where {} limit 1", odd_sql(names, keys, ""));
     let found = connection.query_row(&sql, [], |row| {
         let rowid: Option<i64> = row.get(0)?;
         let cell = |column: usize| -> rusqlite::Result<(String, String)> {
@@ -129,18 +142,19 @@ fn described(
         };
         let cells = [cell(0)?, cell(1)?, cell(2)?, cell(3)?, cell(4)?];
         let place = rowid.map_or(String::new(), |rowid| format!(" (rowid {rowid})"));
-        Ok(sentence(&format!("{}{place}", cells[0].1), columns, key, &cells))
+        Ok(sentence(&format!("{}{place}", cells[0].1), columns, keys, &cells))
     });
     found.map_err(|error| failed("cannot read the SQLite table", error))
 }
 
-fn sentence(invoice: &str, columns: [&str; 5], key: KeyKind, cells: &[(String, String); 5]) -> Error {
-    let (id_type, id_wanted) = id_type(key);
+fn sentence(invoice: &str, columns: [&str; 5], keys: KeyKinds, cells: &[(String, String); 5]) -> Error {
+    let (invoice_type, id_wanted) = id_type(keys.invoice);
+    let (business_type, business_wanted) = id_type(keys.business);
     let wanted: [(&[&str], &str); 5] = [
-        (&[id_type, "null"], id_wanted),
+        (&[invoice_type, "null"], id_wanted),
         (&["text", "null"], "text with an ISO date and time"),
-        (&["integer", "null"], "a whole number"),
-        (&["integer", "null"], "a whole number"),
+        (&[business_type, "null"], business_wanted),
+        (&[business_type, "null"], business_wanted),
         (&["text", "integer", "null"], "TEXT or INTEGER"),
     ];
     for ((column, (kind, value)), (kinds, wanted)) in columns.into_iter().zip(cells).zip(wanted) {

@@ -5,8 +5,8 @@ use super::condition::{Condition, Language};
 use super::postgres::failed;
 use super::repeated::is_unique_in_postgres;
 use crate::error::{Error, Result};
-use crate::fingerprint::{key_hash_sql, keyed_row_hash_sql};
-use crate::key::{KeyKind, MAX_DIGITS};
+use crate::fingerprint::{key_hash_sql, row_hash_sql};
+use crate::key::{BIGINT_DIGITS, KeyKind, KeyKinds, MAX_DIGITS};
 use crate::money::{MAX_PRECISION, MoneyType};
 use crate::month::Month;
 use postgres::Client;
@@ -38,9 +38,10 @@ pub struct PostgresTable {
     pub heaps: Vec<String>,
     pub names: ColumnNames,
     /// What the ids are.
-    pub key: KeyKind,
-    /// Whether the ids are `char(n)`, whose cast to text would lose the spaces at their end.
-    is_padded: bool,
+    pub keys: KeyKinds,
+    /// Which of the ids of invoice, issuer and receiver are `char(n)`, whose cast to text would lose the spaces at
+    /// their end.
+    are_padded: [bool; 3],
     pub money: MoneyType,
     pub date_type: DateType,
     /// Zone of the days and months, one that the server knows.
@@ -105,15 +106,19 @@ impl PostgresTable {
         let (oid, kind, relation): (u32, String, String) = (found.get(0), found.get(1), found.get(2));
         let names = args.columns.clone();
         let [id, date, issuer, receiver, amount] = names.in_order();
-        let id_column = Self::column(client, oid, id, &args.table)?;
-        let key = key_kind(&id_column, id)?;
-        if id_column.is_text() {
-            require_utf8(client, id)?;
-        }
-        for name in [issuer, receiver] {
+        let mut are_padded = [false; 3];
+        let mut kinds = [KeyKind::Integer; 3];
+        for (at, name) in [id, issuer, receiver].into_iter().enumerate() {
             let column = Self::column(client, oid, name, &args.table)?;
-            integer_type(&column, name)?;
+            kinds[at] = if at == 0 { key_kind(&column, name)? } else { business_kind(&column, name)? };
+            are_padded[at] = column.type_name == "bpchar";
+            if column.is_text() {
+                require_utf8(client, name)?;
+            }
         }
+        let [invoice, issuers, receivers] = kinds;
+        // A business is the same one on both sides of an invoice, whatever types its columns have.
+        let business = if issuers == receivers { issuers } else { KeyKind::Text };
         let date_column = Self::column(client, oid, date, &args.table)?;
         let amount_column = Self::column(client, oid, amount, &args.table)?;
         let mut nullable = Vec::new();
@@ -135,8 +140,8 @@ impl PostgresTable {
             nullable,
             is_unique: is_unique_in_postgres(client, oid, id)?,
             names: names.clone(),
-            key,
-            is_padded: id_column.type_name == "bpchar",
+            keys: KeyKinds { invoice, business },
+            are_padded,
         })
     }
 
@@ -189,10 +194,10 @@ impl PostgresTable {
         Ok(if all_readable { rows.iter().map(|row| row.get(0)).collect() } else { Vec::new() })
     }
 
-    /// SQL for id, date, issuer, receiver (bigint or text as [`Self::key`] says, timestamp, bigint, bigint) and amount
-    /// (numeric).
+    /// SQL for id, date, issuer, receiver and amount: bigint where all ids are integers and else text, timestamp, numeric.
     pub fn expressions(&self) -> [String; 5] {
         let [id, date, issuer, receiver, amount] = self.names.in_order().map(quote);
+        let [id_padded, issuer_padded, receiver_padded] = self.are_padded;
         let date = match self.date_type {
             DateType::Timestamp => date,
             DateType::TimestampTz => format!("({date} at time zone '{}')", self.zone),
@@ -204,28 +209,33 @@ impl PostgresTable {
             Amount::Cents => format!("({amount} * 0.01::numeric)"),
             Amount::Rounded(digits) => format!("round({amount}::text::numeric, {digits})"),
         };
-        [self.id_sql(&id), date, format!("{issuer}::int8"), format!("{receiver}::int8"), amount]
+        [
+            self.key_sql(&id, id_padded),
+            date,
+            self.key_sql(&issuer, issuer_padded),
+            self.key_sql(&receiver, receiver_padded),
+            amount,
+        ]
     }
 
-    fn id_sql(&self, id: &str) -> String {
-        match self.key {
-            KeyKind::Integer => format!("{id}::int8"),
+    fn key_sql(&self, key: &str, is_padded: bool) -> String {
+        match (self.keys.are_integers(), is_padded) {
+            (true, _) => format!("{key}::int8"),
+            (false, false) => format!("{key}::text"),
             // Writes it as the database shows it, with the spaces that fill it up.
-            KeyKind::Text if self.is_padded => format!("(case when {id} is not null then concat({id}) end)"),
-            KeyKind::Decimal(_) | KeyKind::Text => format!("{id}::text"),
+            (false, true) => format!("(case when {key} is not null then concat({key}) end)"),
         }
     }
 
-    /// SQL of the hash of an id alone, [`crate::Key::hash`] in Rust.
+    /// SQL of the hash of an id alone, [`crate::Key::hash`] of seed 0 in Rust.
     pub fn key_hash_sql(&self) -> String {
         let [id, ..] = self.expressions();
-        key_hash_sql(self.key, &id)
+        key_hash_sql(self.keys.are_integers(), &id, "0")
     }
 
     /// SQL of a row's hash, [`crate::fingerprint::row_hash`] in Rust.
     pub fn row_hash_sql(&self) -> String {
-        let [_, date, issuer, receiver, amount] = self.expressions();
-        keyed_row_hash_sql(&self.key_hash_sql(), &date, &issuer, &receiver, &amount)
+        row_hash_sql(self.keys.are_integers(), &self.expressions())
     }
 
     /// The rows that are invoices, for FROM.
@@ -270,12 +280,15 @@ impl PostgresTable {
     }
 }
 
-fn integer_type(column: &Column, name: &str) -> Result<()> {
-    match column.type_name.as_str() {
-        "int2" | "int4" | "int8" => Ok(()),
-        other => Err(Error::config(format!(
-            "column {name} has type {other}; ids of businesses must be smallint, integer or bigint (a view can cast them)"
+/// What a column's ids of businesses are.
+fn business_kind(column: &Column, name: &str) -> Result<KeyKind> {
+    match key_kind(column, name)? {
+        KeyKind::Decimal(digits) => Err(Error::config(format!(
+            "column {name} is numeric({digits},0), and the ids of businesses may have up to {BIGINT_DIGITS} digits; name \
+             a view with {}::text",
+            quote(name)
         ))),
+        kind => Ok(kind),
     }
 }
 
@@ -285,9 +298,8 @@ fn key_kind(column: &Column, name: &str) -> Result<KeyKind> {
         "int2" | "int4" | "int8" => Ok(KeyKind::Integer),
         "uuid" => Ok(KeyKind::Text),
         "numeric" => match column.precision_and_scale() {
-            Some((digits, 0)) if (1..=i32::from(MAX_DIGITS)).contains(&digits) => {
-                Ok(KeyKind::Decimal(digits as u8))
-            }
+            Some((digits, 0)) if digits <= i32::from(BIGINT_DIGITS) => Ok(KeyKind::Integer),
+            Some((digits, 0)) if digits <= i32::from(MAX_DIGITS) => Ok(KeyKind::Decimal(digits as u8)),
             Some((digits, scale)) => Err(Error::config(format!(
                 "column {name} is numeric({digits},{scale}); an id may be numeric with up to {MAX_DIGITS} digits and none \
                  after the decimal point"
@@ -300,8 +312,8 @@ fn key_kind(column: &Column, name: &str) -> Result<KeyKind> {
         },
         _ if column.is_text() => Ok(KeyKind::Text),
         other => Err(Error::config(format!(
-            "column {name} has type {other}; the invoice id must be smallint, integer, bigint, numeric without decimals, \
-             uuid, text, varchar or char (a view can cast it)"
+            "column {name} has type {other}; ids must be smallint, integer, bigint, numeric without decimals, uuid, text, \
+             varchar or char (a view can cast them)"
         ))),
     }
 }
@@ -441,6 +453,7 @@ mod tests {
         };
         assert_eq!(kind("int2", -1).unwrap(), KeyKind::Integer);
         assert_eq!(kind("numeric", (20 << 16) + 4).unwrap(), KeyKind::Decimal(20));
+        assert_eq!(kind("numeric", (18 << 16) + 4).unwrap(), KeyKind::Integer);
         for text in ["uuid", "text", "varchar", "bpchar"] {
             assert_eq!(kind(text, -1).unwrap(), KeyKind::Text);
         }

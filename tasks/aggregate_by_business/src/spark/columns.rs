@@ -8,15 +8,15 @@ use arrow::datatypes::{Decimal128Type, Int64Type as ArrowInt64, TimestampMicrose
 use arrow::record_batch::RecordBatch;
 use invoices::money::MoneyType;
 use invoices::statistics::{self as names, Scope};
-use invoices::{Error, Result};
+use invoices::{Error, KeyKind, Result};
 use polars::prelude::*;
 
 /// Statistics of a month, sorted by business, NULL last.
 ///
 /// # Errors
 /// Refused when a column is missing or has another type.
-pub fn frame(batches: &[RecordBatch], money: MoneyType) -> Result<DataFrame> {
-    let columns = merge::columns(money, Scope::Month).into_iter();
+pub fn frame(batches: &[RecordBatch], money: MoneyType, business: KeyKind) -> Result<DataFrame> {
+    let columns = merge::columns(money, Scope::Month, business).into_iter();
     let columns = columns.map(|(name, dtype)| column(batches, name, dtype)).collect::<Result<Vec<_>>>()?;
     let frame = DataFrame::new_infer_height(columns).map_err(failed)?;
     let nulls_last = SortMultipleOptions::default().with_nulls_last(true);
@@ -52,6 +52,11 @@ fn column(batches: &[RecordBatch], name: PlSmallStr, dtype: DataType) -> Result<
             // A time zone is a matter of display: the number is what the file holds.
             let values = Int64Chunked::from_iter_options(name.clone(), arrays.into_iter().flatten());
             values.into_datetime(unit, None).into_series()
+        }
+        DataType::String => {
+            let arrays = arrays.iter().map(|array| array.as_string_opt::<i32>());
+            let arrays = arrays.collect::<Option<Vec<_>>>().ok_or_else(wrong)?;
+            StringChunked::from_iter_options(name.clone(), arrays.into_iter().flatten()).into_series()
         }
         _ => {
             let arrays = arrays.iter().map(|array| array.as_primitive_opt::<ArrowInt64>());
@@ -102,10 +107,12 @@ mod tests {
 
     #[test]
     fn values_are_kept_to_the_last_digit_and_rows_are_sorted() {
-        let found = frame(&batches(vec![batch(vec![Some(3), None]), batch(vec![Some(-1)])]), MONEY).unwrap();
+        let found =
+            frame(&batches(vec![batch(vec![Some(3), None]), batch(vec![Some(-1)])]), MONEY, KeyKind::Integer)
+                .unwrap();
         let ids: Vec<_> = found.column(names::BUSINESS_ID).unwrap().i64().unwrap().iter().collect();
         assert_eq!(ids, [Some(-1), Some(3), None]);
-        let wanted = merge::columns(MONEY, Scope::Month);
+        let wanted = merge::columns(MONEY, Scope::Month, KeyKind::Integer);
         let types: Vec<_> = found.columns().iter().map(|c| (c.name().clone(), c.dtype().clone())).collect();
         assert_eq!(types, wanted);
         let total = |name| found.column(name).unwrap().decimal().unwrap().physical().get(0);
@@ -120,23 +127,24 @@ mod tests {
 
     #[test]
     fn no_batch_is_no_row() {
-        assert_eq!(frame(&[], MONEY).unwrap().height(), 0);
+        assert_eq!(frame(&[], MONEY, KeyKind::Integer).unwrap().height(), 0);
     }
 
     #[test]
     fn another_type_and_a_missing_column_are_refused() {
         let mut float = batch(vec![Some(1)]);
         float[1].1 = Arc::new(Float64Array::from(vec![1.0]));
-        let error = frame(&batches(vec![float]), MONEY).unwrap_err().to_string();
+        let error = frame(&batches(vec![float]), MONEY, KeyKind::Integer).unwrap_err().to_string();
         assert!(error.contains("column total_amount_issued of Spark's answer is Float64"), "{error}");
 
         let narrow = MoneyType { precision: 12, scale: 2 };
-        let error = frame(&batches(vec![batch(vec![Some(1)])]), narrow).unwrap_err().to_string();
+        let error =
+            frame(&batches(vec![batch(vec![Some(1)])]), narrow, KeyKind::Integer).unwrap_err().to_string();
         assert!(error.contains("min_amount_issued of Spark's answer is Decimal128(18, 2)"), "{error}");
 
         let mut missing = batch(vec![Some(1)]);
         missing.pop();
-        let error = frame(&batches(vec![missing]), MONEY).unwrap_err().to_string();
+        let error = frame(&batches(vec![missing]), MONEY, KeyKind::Integer).unwrap_err().to_string();
         assert!(error.contains("no column counterparties"), "{error}");
     }
 }

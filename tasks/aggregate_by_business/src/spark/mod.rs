@@ -15,7 +15,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
 use invoices::money::MoneyType;
 use invoices::task::check_stop;
-use invoices::{Error, Result};
+use invoices::{Error, KeyKind, Result};
 use polars::prelude::DataFrame;
 use spark_connect_core::channel::PARAM_USER_AGENT;
 use spark_connect_core::{ChannelBuilder, RetryPolicy, SparkConnectClient, SparkError};
@@ -73,7 +73,7 @@ impl Spark {
     ///
     /// # Errors
     /// Retry when the server is away, configuration when it cannot read the object.
-    pub async fn month(&self, path: &str, money: MoneyType) -> Result<DataFrame> {
+    pub async fn month(&self, path: &str, money: MoneyType, business: KeyKind) -> Result<DataFrame> {
         let place = format!("{}/{path}", self.lake);
         let statement = statement::month(&place, money);
         let batches = tokio::select! {
@@ -81,7 +81,7 @@ impl Spark {
             stopped = self.until_stopped() => return Err(stopped),
             lost = self.until_lost() => return Err(lost),
         };
-        columns::frame(&batches, money)
+        columns::frame(&batches, money, business)
     }
 
     /// All batches of an answer.

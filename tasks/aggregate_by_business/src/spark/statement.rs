@@ -60,7 +60,7 @@ mod tests {
         let found: Vec<&str> =
             columns.split(" AS ").skip(1).map(|text| text.split(',').next().unwrap()).collect();
         let found: Vec<&str> = found.into_iter().filter(|name| !name.starts_with("DECIMAL")).collect();
-        let schema = schema(MONEY, Scope::Month);
+        let schema = schema(MONEY, Scope::Month, invoices::KeyKind::Integer);
         let wanted: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         assert_eq!(found, wanted);
         assert!(statement.contains("DECIMAL(38, 3)") && statement.contains("DECIMAL(12, 3)"), "{statement}");

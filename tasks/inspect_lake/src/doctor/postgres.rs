@@ -10,7 +10,7 @@ use invoices::source::postgres::{ADVICE_ON_POLICIES, Session, failed, query_one}
 use invoices::source::table::PostgresTable;
 use invoices::source::url::PostgresUrl;
 use invoices::source::{SelectArgs, SourceArgs};
-use invoices::{Kind, Result};
+use invoices::{KeyKinds, Kind, Result};
 use postgres::Client;
 
 /// A doctor must not load a production database: longer looks are given up.
@@ -55,6 +55,7 @@ fn check_table(client: &mut Client, table: &PostgresTable, checks: &mut Checks) 
     let Some(privileges) = checks.value_or_fail(check, privileges) else { return };
     checks.add("privileges", privileges);
     checks.attempt("row security", row_security(client, table));
+    checks.add("ids", ids(table.keys));
     checks.add("not null", not_null(&table.relation, &table.nullable));
     if facts.heaps.is_empty() {
         let advice = "name the table itself with --table to have keys, index and statistics checked";
@@ -89,6 +90,17 @@ fn described(table: &PostgresTable, columns: &str) -> Finding {
         return Finding::warn(format!("{detail}, because the column declares no scale"), advice);
     }
     Finding::ok(detail)
+}
+
+/// Says who takes ids of these kinds.
+fn ids(keys: KeyKinds) -> Finding {
+    let kinds = format!("invoices have {}, businesses {}", keys.invoice, keys.business);
+    Finding::ok(match keys.are_integers() {
+        true => kinds,
+        false => {
+            format!("{kinds}: the lake keeps them as they are; the API and the stream take integers alone")
+        }
+    })
 }
 
 /// Reads one row of the five columns, and asks whether the role could change any.

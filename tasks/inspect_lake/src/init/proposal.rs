@@ -53,9 +53,8 @@ impl Proposal {
             );
             proposal.look_at.push(sentence);
         }
-        for fit in [Some(best.id), best.issuer, best.receiver].into_iter().flatten() {
-            proposal.needs(fit.column, fit.column.kind == Kind::Integer, "whole numbers (bigint)");
-        }
+        let ids = [Some(best.id), best.issuer, best.receiver].into_iter().flatten().map(|fit| fit.column);
+        proposal.ids(&ids.collect::<Vec<_>>());
         // SQLite has no types of its own for dates and exact amounts; a text there is read as what it says.
         let is_typed = |column: &Column| column.kind != Kind::Text || best.relation.schema.is_none();
         proposal.needs(best.date.column, is_typed(best.date.column), "dates or timestamps");
@@ -89,6 +88,22 @@ impl Proposal {
             let Column { name, type_name, .. } = column;
             self.look_at.push(format!(
                 "{name} has type {type_name}, and {wanted} are needed: name a view that makes them"
+            ));
+        }
+    }
+
+    fn ids(&mut self, columns: &[&Column]) {
+        let is = |column: &Column, kinds: &[Kind]| kinds.contains(&column.kind);
+        for column in columns {
+            let is_right = is(column, &[Kind::Integer, Kind::Decimal, Kind::Text, Kind::Uuid]);
+            self.needs(column, is_right, "whole numbers, texts or UUIDs");
+        }
+        let texts = columns.iter().filter(|column| is(column, &[Kind::Text, Kind::Uuid]));
+        let texts: Vec<&str> = texts.map(|column| column.name.as_str()).collect();
+        if !texts.is_empty() {
+            self.look_at.push(format!(
+                "ids in {} are texts, which the lake keeps as they are; the API and the stream take whole numbers alone",
+                texts.join(", ")
             ));
         }
     }
@@ -285,15 +300,14 @@ mod tests {
         let postgres = told(Some("public"));
         for part in [
             "no column looks like the receiver: set RECEIVER_COLUMN",
-            "id has type type, and whole numbers",
-            "seller has type type, and whole numbers",
+            "ids in id, seller are texts",
             "invoice_date has type type, and dates or timestamps",
             "total has type type, and exact numbers",
         ] {
             assert!(postgres.contains(part), "{part}: {postgres}");
         }
         let sqlite = told(None);
-        assert!(sqlite.contains("id has type") && !sqlite.contains("invoice_date has"), "{sqlite}");
+        assert!(sqlite.contains("ids in id, seller") && !sqlite.contains("invoice_date has"), "{sqlite}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! by the parts of the date, the object is read row by row through Parquet's record interface, ids are
 //! compared as a set and everything else as text.
 
-use super::deep_text::{Id, copied, in_dollars, instant, lake_row, unquoted};
+use super::deep_text::{Id, as_text, in_dollars, instant, lake_row, uncopied, unquoted};
 use bytes::Bytes;
 use invoices::source::args::quote;
 use invoices::source::postgres::failed;
@@ -27,8 +27,10 @@ const NAMED_MAX: usize = 10;
 #[derive(Default)]
 pub struct Difference {
     by_id: HashMap<Id, (i64, u64)>,
-    /// Whether the lake's ids are integers, so that the source's must be too.
+    /// Whether the lake's ids of invoices are integers, so that the source's must be too.
     has_integers: bool,
+    /// Whether the lake's ids of businesses are texts.
+    has_text_businesses: bool,
     /// Sentences for rows of the source whose id is no whole number at all.
     unreadable: Vec<String>,
 }
@@ -59,8 +61,9 @@ impl Difference {
     pub fn add_object(&mut self, object: Bytes) -> Result<()> {
         let reader = SerializedFileReader::new(object)?;
         for row in reader.get_row_iter(None)? {
-            let (id, rest) = lake_row(row?)?;
+            let (id, rest, has_texts) = lake_row(row?)?;
             self.has_integers |= matches!(id, Id::Integer(_));
+            self.has_text_businesses |= has_texts;
             self.count(id, &rest, 1);
         }
         Ok(())
@@ -68,13 +71,18 @@ impl Difference {
 
     /// Takes away a row of the source: id, date, issuer, receiver, amount as text, none for NULL.
     fn take_source_row(&mut self, cells: [Option<&str>; 5], unit: AmountUnit) {
-        let [id, date, issuer, receiver, money] = cells.map(|cell| cell.unwrap_or("null"));
+        let [id, date, _, _, money] = cells.map(|cell| cell.unwrap_or("null"));
+        let business = |cell: Option<&str>| match cell {
+            Some(text) if self.has_text_businesses => as_text(text),
+            number_or_null => number_or_null.unwrap_or("null").to_owned(),
+        };
+        let (issuer, receiver) = (business(cells[2]), business(cells[3]));
         // `007` and `12abc` are not how a number is written.
         let number = id.parse::<i64>().ok().filter(|number| number.to_string() == id).map(Id::Integer);
         let found = if self.has_integers { number } else { Some(Id::Text(id.into())) };
         match found {
             Some(id) => {
-                let rest = [instant(date), issuer.to_owned(), receiver.to_owned(), in_dollars(money, unit)];
+                let rest = [instant(date), issuer, receiver, in_dollars(money, unit)];
                 self.count(id, &rest, -1);
             }
             None if self.unreadable.len() < NAMED_MAX => {
@@ -126,15 +134,13 @@ pub fn take_source(
             let zone = select.time_zone.as_deref().unwrap_or("UTC");
             begin.push_str(&format!("; set local timezone = '{}'", zone.replace('\'', "''")));
             client.batch_execute(&begin).map_err(|error| failed(doing, error))?;
-            let copied =
+            let rows =
                 client.copy_out(&postgres_sql(args, select, month)?).map_err(|error| failed(doing, error))?;
-            for line in std::io::BufReader::new(copied).lines() {
+            for line in std::io::BufReader::new(rows).lines() {
                 let line = line?;
-                let mut cells = line.split('\t').map(|cell| (cell != "\\N").then_some(cell));
-                let mut row = [(); 5].map(|()| cells.next().flatten());
-                let id = row[0].map(copied);
-                row[0] = id.as_deref();
-                difference.take_source_row(row, select.amount_unit);
+                let mut cells = line.split('\t').map(|cell| (cell != "\\N").then(|| uncopied(cell)));
+                let row = [(); 5].map(|()| cells.next().flatten());
+                difference.take_source_row(row.each_ref().map(Option::as_deref), select.amount_unit);
             }
             check_stop()
         }
@@ -158,15 +164,20 @@ pub fn take_source(
                     for (index, cell) in cells.iter_mut().enumerate() {
                         *cell = row.get(index)?;
                     }
-                    let [id, date, issuer, receiver, amount] =
-                        &cells.each_ref().map(|cell| (cell.as_str() != "NULL").then_some(cell.as_str()));
-                    let bare = |cell: &Option<&'_ str>| cell.map(|text| text.trim_matches('\'').to_owned());
-                    let (date, amount) = (bare(date), bare(amount));
-                    let id = id.map(|id| if difference.has_integers { id.to_owned() } else { unquoted(id) });
-                    difference.take_source_row(
-                        [id.as_deref(), date.as_deref(), *issuer, *receiver, amount.as_deref()],
-                        select.amount_unit,
-                    );
+                    // Where a number belongs a text keeps its quotes, and differs.
+                    let is_text = [
+                        !difference.has_integers,
+                        true,
+                        difference.has_text_businesses,
+                        difference.has_text_businesses,
+                        true,
+                    ];
+                    let cell = |(cell, is_text): (String, bool)| {
+                        (cell != "NULL").then(|| if is_text { unquoted(&cell) } else { cell })
+                    };
+                    let mut cells = cells.into_iter().zip(is_text).map(cell);
+                    let row = [(); 5].map(|()| cells.next().flatten());
+                    difference.take_source_row(row.each_ref().map(Option::as_deref), select.amount_unit);
                 }
                 Ok(())
             };
@@ -192,9 +203,14 @@ fn postgres_sql(args: &SourceArgs, select: &SelectArgs, month: Month) -> Result<
         None => format!("{amount}::numeric"),
     };
     let (day, and) = (month.first_day(), and_condition(select));
+    // As the database shows it: a cast would take the spaces at the end of char(n).
+    let shown = |key: &str| format!("case when {key} is not null then concat({key}) end");
     Ok(format!(
-        "copy (select concat({id}), to_char({date}, 'YYYY-MM-DD HH24:MI:SS.US'), {issuer}::text, {receiver}::text, \
+        "copy (select {}, to_char({date}, 'YYYY-MM-DD HH24:MI:SS.US'), {}, {}, \
          {amount}::text from {table} where extract(year from {date}) = {} and extract(month from {date}) = {}{and}) to stdout",
+        shown(&id),
+        shown(&issuer),
+        shown(&receiver),
         day.format("%-Y"),
         day.format("%-m")
     ))

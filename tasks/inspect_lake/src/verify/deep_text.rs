@@ -22,7 +22,7 @@ impl std::fmt::Display for Id {
 }
 
 /// A value of COPY's text format, in which a backslash hides what would end a value or a line.
-pub fn copied(cell: &str) -> String {
+pub fn uncopied(cell: &str) -> String {
     let mut text = String::with_capacity(cell.len());
     let mut characters = cell.chars();
     while let Some(character) = characters.next() {
@@ -48,12 +48,17 @@ pub fn unquoted(cell: &str) -> String {
     inside.map_or_else(|| cell.to_owned(), |inside| inside.replace("''", "'"))
 }
 
-/// Id, and date, issuer, receiver and amount as text.
+/// A business whose id is text, so that none is taken for a missing one or a number.
+pub fn as_text(business: &str) -> String {
+    format!("'{business}")
+}
+
+/// Id, and date, issuer, receiver and amount as text; and whether a business is one.
 ///
 /// # Errors
 /// Refused for a column that is missing or of another type.
-pub fn lake_row(row: Row) -> Result<(Id, [String; 4])> {
-    let mut id = None;
+pub fn lake_row(row: Row) -> Result<(Id, [String; 4], bool)> {
+    let (mut id, mut has_texts) = (None, false);
     let mut rest = [const { None }; 4];
     for (name, field) in row.into_columns() {
         match (name.as_str(), field) {
@@ -66,6 +71,8 @@ pub fn lake_row(row: Row) -> Result<(Id, [String; 4])> {
             ("issue_date", Field::TimestampMicros(us)) => rest[0] = Some(micros(us)),
             ("issuer_id", Field::Long(number)) => rest[1] = Some(number.to_string()),
             ("receiver_id", Field::Long(number)) => rest[2] = Some(number.to_string()),
+            ("issuer_id", Field::Str(text)) => (rest[1], has_texts) = (Some(as_text(&text)), true),
+            ("receiver_id", Field::Str(text)) => (rest[2], has_texts) = (Some(as_text(&text)), true),
             ("issuer_id", Field::Null) => rest[1] = Some("null".to_owned()),
             ("receiver_id", Field::Null) => rest[2] = Some("null".to_owned()),
             ("amount_usd", Field::Decimal(decimal)) => {
@@ -76,7 +83,7 @@ pub fn lake_row(row: Row) -> Result<(Id, [String; 4])> {
     }
     match (id, rest) {
         (Some(id), [Some(date), Some(issuer), Some(receiver), Some(amount)]) => {
-            Ok((id, [date, issuer, receiver, amount]))
+            Ok((id, [date, issuer, receiver, amount], has_texts))
         }
         _ => Err(Error::refused("a column is missing or has another type than the table's")),
     }
@@ -146,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_databases_hide_of_a_text_comes_back() {
-        assert_eq!(copied(r"a\\b\tc\nd"), "a\\b\tc\nd");
+        assert_eq!(uncopied(r"a\\b\tc\nd"), "a\\b\tc\nd");
         assert_eq!(unquoted("'O''Neill '"), "O'Neill ");
         assert_eq!(unquoted("''"), "");
         assert_eq!(unquoted("7"), "7");

@@ -1,14 +1,20 @@
 //! Which objects belong into a month's folder. Pure.
 
+use invoices::KeyKind;
 use invoices::lake::Object;
 use invoices::lake::names::Table;
 use invoices::lake::strangers;
 
 /// The objects of a month's folder, and the paths of those that no task writes there. A reader that
 /// globs would read both.
-pub fn divide(table: Table, folder: &str, listed: Vec<Object>) -> (Vec<Object>, Vec<String>) {
+pub fn divide(
+    table: Table,
+    folder: &str,
+    listed: Vec<Object>,
+    business: KeyKind,
+) -> (Vec<Object>, Vec<String>) {
     let (objects, strangers): (Vec<Object>, Vec<Object>) =
-        listed.into_iter().partition(|object| strangers::belongs(table, folder, &object.path));
+        listed.into_iter().partition(|object| strangers::belongs(table, folder, &object.path, business));
     (objects, strangers.into_iter().map(|object| object.path).collect())
 }
 

@@ -10,7 +10,7 @@ use invoices::lake::names::{self, Table};
 use invoices::lake::{CONCURRENCY, Lake, Object};
 use invoices::money::MoneyType;
 use invoices::task::check_stop;
-use invoices::{Error, Fingerprint, Kind, Month, Result};
+use invoices::{Error, Fingerprint, KeyKinds, Kind, Month, Result};
 use tokio::sync::Semaphore;
 
 /// Objects in memory at once; one that is larger is read alone.
@@ -102,7 +102,9 @@ impl MonthReader {
         let folder = format!("{}/{partition}", table.folder());
         let record = self.lake.read_commit(table, &partition).await?;
         let listed = self.lake.list(&folder).await?;
-        let (objects, strangers) = layout::divide(table, &folder, listed);
+        let keys = record.as_ref().map(|record: &CommitRecord| KeyKinds::of_options(&record.options));
+        let business = keys.unwrap_or_default().business;
+        let (objects, strangers) = layout::divide(table, &folder, listed, business);
         let partitionings = layout::partitionings(&folder, &objects);
         let added = self.add_up(&objects, decode, merge).await;
         let content = match added {

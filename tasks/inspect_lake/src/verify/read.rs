@@ -5,9 +5,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 use bytes::Bytes;
 use invoices::money::MoneyType;
-use invoices::parquet::{Proof, keyed_invoice_schema, read_keyed_invoices, read_proof};
+use invoices::parquet::{Proof, invoice_schema, read_invoices, read_proof};
 use invoices::statistics::{ISSUED_COUNT, RECEIVED_COUNT, TOTAL_ISSUED, TOTAL_RECEIVED};
-use invoices::{ColumnsOf, Error, Fingerprint, KeyKind, Keys, Result, Texts};
+use invoices::{ColumnsOf, Error, Fingerprint, KeyKinds, Keys, Result, Texts};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -56,9 +56,8 @@ impl Side {
 pub fn invoices_of(object: Bytes, money: MoneyType) -> Result<Invoices> {
     let found = ParquetRecordBatchReaderBuilder::try_new(object.clone())?;
     // What the ids are the object says; the source's row hashes say whether that is right.
-    let id = found.schema().field_with_name("invoice_id").ok();
-    let key = id.and_then(|field| KeyKind::of_data_type(field.data_type())).unwrap_or_default();
-    for field in keyed_invoice_schema(money, key).fields() {
+    let keys = KeyKinds::of_schema(found.schema()).unwrap_or_default();
+    for field in invoice_schema(money, keys).fields() {
         // Equal integers at another scale would be other amounts.
         let actual = found.schema().field_with_name(field.name()).ok();
         if actual.map(|actual| actual.data_type()) != Some(field.data_type()) {
@@ -68,18 +67,16 @@ pub fn invoices_of(object: Bytes, money: MoneyType) -> Result<Invoices> {
         }
     }
     let proof = read_proof(&object)?;
-    let fingerprint = match key {
-        KeyKind::Integer => fingerprint_of::<Vec<i64>>(object, money)?,
-        KeyKind::Decimal(_) | KeyKind::Text => fingerprint_of::<Texts>(object, money)?,
+    let fingerprint = match keys.are_integers() {
+        true => fingerprint_of::<Vec<i64>>(object, money)?,
+        false => fingerprint_of::<Texts>(object, money)?,
     };
     Ok(Invoices { fingerprint, proof })
 }
 
 fn fingerprint_of<Ids: Keys>(object: Bytes, money: MoneyType) -> Result<Fingerprint> {
     let mut fingerprint = Fingerprint::default();
-    read_keyed_invoices(object, |columns: ColumnsOf<Ids>| {
-        fingerprint.merge(Fingerprint::of(&columns, money))
-    })?;
+    read_invoices(object, |columns: ColumnsOf<Ids>| fingerprint.merge(Fingerprint::of(&columns, money)))?;
     Ok(fingerprint)
 }
 

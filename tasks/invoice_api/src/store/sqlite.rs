@@ -5,10 +5,10 @@ use crate::entry::{InvoiceView, Party};
 use crate::version::Snapshot;
 use invoices::money::{MAX_PRECISION, MoneyType};
 use invoices::source::args::quote;
-use invoices::source::sqlite::{failed, row_to_invoice};
+use invoices::source::sqlite::{SqliteKeys, failed, row_to_invoice};
 use invoices::source::sqlite_types::{odd_row, odd_sql};
 use invoices::source::{AmountUnit, ColumnNames, SourceArgs};
-use invoices::{Error, KeyKind, Result};
+use invoices::{Error, KeyKinds, Result};
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +42,7 @@ impl File {
             "i.{id}, coalesce(cast(i.{date} as text), ''), coalesce(i.{issuer}, {null}), \
              coalesce(i.{receiver}, {null}), case typeof(i.{amount}) when 'real' then 'real' \
              when 'null' then 'null' else cast(i.{amount} as text) end, {}",
-            odd_sql(&args.columns, KeyKind::Integer, "i.")
+            odd_sql(&args.columns, KeyKinds::default(), "i.")
         );
         let (_, name) = args.table_parts()?;
         let has_customers = connection.prepare("select customer_id, customer_name from customers").is_ok();
@@ -122,7 +122,7 @@ impl File {
             while let Some(row) = rows.next().map_err(|error| failed(doing, error))? {
                 // The id comes as it is, and a value of another type would be read as something else.
                 if row.get(5).map_err(|error| failed(doing, error))? {
-                    return Err(odd_row(&connection, &file.table, &file.names, KeyKind::Integer));
+                    return Err(odd_row(&connection, &file.table, &file.names, KeyKinds::default()));
                 }
                 found.push(file.view(row)?);
             }
@@ -135,16 +135,9 @@ impl File {
         let fields = (|| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))();
         let (id, date, issuer, receiver, amount): (i64, String, i64, i64, String) =
             fields.map_err(|error| failed("cannot read the SQLite file", error))?;
-        let invoice = row_to_invoice(
-            self.money,
-            AmountUnit::Dollars,
-            &self.names,
-            id,
-            &date,
-            issuer,
-            receiver,
-            &amount,
-        )?;
+        let parties = [&issuer, &receiver].map(<Vec<i64>>::key);
+        let invoice =
+            row_to_invoice(self.money, AmountUnit::Dollars, &self.names, id, &date, parties, &amount)?;
         let name = |column: usize| row.get::<_, Option<String>>(column).unwrap_or_default();
         let view = InvoiceView {
             issue_date_us: Some(invoice.issue_date_us),

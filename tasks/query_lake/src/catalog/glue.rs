@@ -3,6 +3,7 @@
 use super::Catalog;
 use super::table::{Field, Found, INPUT_FORMAT, MARKER, OUTPUT_FORMAT, SERDE, Table, values};
 use invoices::aws::{Client, Refusal, Reply, Service};
+use invoices::lake::names::escaped;
 use invoices::lake::retry_timeout;
 use invoices::{Error, Result};
 use serde_json::{Value, json};
@@ -191,7 +192,7 @@ fn text(value: &Value) -> String {
 fn name(keys: &[Field], values: &Value) -> String {
     let values = values.as_array().into_iter().flatten().map(text);
     let parts: Vec<String> =
-        keys.iter().zip(values).map(|(key, value)| format!("{}={value}", key.name)).collect();
+        keys.iter().zip(values).map(|(key, value)| format!("{}={}", key.name, escaped(&value))).collect();
     parts.join("/")
 }
 

@@ -76,7 +76,7 @@ pub fn thrift_table(table: &Table, database: &FastStr) -> hms::Table {
 
 pub fn partition(table: &Table, database: &FastStr, name: &str) -> hms::Partition {
     hms::Partition {
-        values: Some(values(name).into_iter().map(|value| value.to_owned().into()).collect()),
+        values: Some(values(name).into_iter().map(Into::into).collect()),
         db_name: Some(database.clone()),
         table_name: Some(table.name.into()),
         sd: Some(storage(table, table.partition_location(name))),

@@ -2,6 +2,7 @@
 
 use crate::ddl::Definition;
 use crate::layout::Column;
+use invoices::lake::names::unescaped;
 use invoices::{Error, Result};
 use std::collections::BTreeSet;
 
@@ -89,9 +90,10 @@ impl Table {
     }
 }
 
-/// The values in `key=value/key=value`.
-pub fn values(partition: &str) -> Vec<&str> {
-    partition.split('/').filter_map(|part| Some(part.split_once('=')?.1)).collect()
+/// The values in `key=value/key=value`, as catalogs keep them: not as they are escaped in folders.
+pub fn values(partition: &str) -> Vec<String> {
+    let value = |name: &str| unescaped(name).unwrap_or_else(|| name.to_owned());
+    partition.split('/').filter_map(|part| Some(value(part.split_once('=')?.1))).collect()
 }
 
 /// Hive writes `file:/folder` for `file:///folder`.
@@ -133,6 +135,7 @@ mod tests {
             values("issue_date_yearmonth=2026-01-01/business_id=__HIVE_DEFAULT_PARTITION__"),
             ["2026-01-01", "__HIVE_DEFAULT_PARTITION__"]
         );
+        assert_eq!(values("issue_date_yearmonth=2026-01-01/business_id=a%2Fb"), ["2026-01-01", "a/b"]);
     }
 
     #[test]

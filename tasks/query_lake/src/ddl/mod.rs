@@ -111,6 +111,20 @@ pub fn definition(lake: &Lake, committed: &Committed) -> Result<Definition> {
             filled.len()
         )));
     }
+    // Objects whose ids are numbers are not read as texts by other engines.
+    let kinds = |layout: &Layout| -> Vec<(String, bool)> {
+        let ids = layout.all().filter(|column| column.name.ends_with("_id"));
+        let mut kinds: Vec<_> =
+            ids.map(|column| (column.name.clone(), column.column_type == ColumnType::Text)).collect();
+        kinds.sort();
+        kinds
+    };
+    if filled.iter().any(|layout| kinds(layout) != kinds(first)) {
+        return Err(Error::refused(format!(
+            "ids are text in some months of {table} and numbers in others, and other engines expect one; run query_source \
+             --refresh window and the tasks behind it for all of them"
+        )));
+    }
     let is_partition =
         |column: &Column| first.partition_columns.iter().any(|partition| partition.name == column.name);
     let columns = committed.columns()?.into_iter().filter(|column| !is_partition(column));

@@ -1,7 +1,8 @@
 //! Redshift Spectrum: partitions are named one by one, at most 100 per statement with Glue.
 
 use super::{Definition, list, literal};
-use invoices::lake::names::NULL_PARTITION;
+use crate::layout::ColumnType;
+use invoices::lake::names::{NULL_PARTITION, unescaped};
 
 const PARTITIONS_PER_STATEMENT: usize = 100;
 
@@ -9,8 +10,8 @@ pub fn statements(definition: &Definition, database: Option<&str>) -> String {
     let name = definition.name(Some(database.unwrap_or("lake")));
     let mut sql = format!(
         "CREATE EXTERNAL TABLE {name} (\n{}\n)\nPARTITIONED BY (\n{}\n)\nSTORED AS PARQUET\nLOCATION {};\n",
-        list(&definition.columns, |column_type| column_type.to_string()),
-        list(&definition.partition_columns, |column_type| column_type.to_string()),
+        list(&definition.columns, type_name),
+        list(&definition.partition_columns, type_name),
         literal(&format!("{}/", definition.location)),
     );
     // No value of its type stands for NULL, so this partition can't be named.
@@ -29,11 +30,21 @@ pub fn statements(definition: &Definition, database: Option<&str>) -> String {
     sql
 }
 
+fn type_name(column_type: ColumnType) -> String {
+    match column_type {
+        ColumnType::Text => "VARCHAR(65535)".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 fn add(definition: &Definition, partition: &str) -> String {
     let values: Vec<String> = partition
         .split('/')
         .filter_map(|part| part.split_once('='))
-        .map(|(key, value)| format!("{key}={}", literal(value)))
+        .map(|(key, name)| {
+            let value = unescaped(name).unwrap_or_else(|| name.to_owned());
+            format!("{key}={}", literal(&value))
+        })
         .collect();
     let location = literal(&format!("{}/{partition}/", definition.location));
     format!("PARTITION({}) LOCATION {location}", values.join(", "))

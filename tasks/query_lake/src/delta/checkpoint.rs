@@ -1,7 +1,7 @@
 //! A checkpoint of Delta's log: the state of a version as one Parquet object, so that readers need
 //! not follow every commit since the first.
 
-use super::log::{File, State, protocol};
+use super::log::{File, State, protocol, uri};
 use arrow::array::{
     Array, ArrayRef, BooleanArray, Int32Array, Int64Array, ListBuilder, MapBuilder, MapFieldNames,
     StringArray, StringBuilder, StructArray,
@@ -106,7 +106,7 @@ fn metadata(rows: &[Row]) -> Result<StructArray> {
 fn additions(rows: &[Row]) -> Result<StructArray> {
     let file = |row: &Row| if let Row::Add(_, file) = row { Some((*file).clone()) } else { None };
     let is_set = |row: &Row| matches!(row, Row::Add(..));
-    let path = |row: &Row| if let Row::Add(path, _) = row { Some((*path).to_owned()) } else { None };
+    let path = |row: &Row| if let Row::Add(path, _) = row { Some(uri(path)) } else { None };
     let sizes = rows.iter().map(|row| file(row).map(|file| file.size as i64));
     let times = rows.iter().map(|row| file(row).map(|file| file.added_at_ms));
     let children = vec![
@@ -124,7 +124,7 @@ fn additions(rows: &[Row]) -> Result<StructArray> {
 
 fn removals(rows: &[Row]) -> Result<StructArray> {
     let is_set = |row: &Row| matches!(row, Row::Remove(..));
-    let path = |row: &Row| if let Row::Remove(path, _) = row { Some((*path).to_owned()) } else { None };
+    let path = |row: &Row| if let Row::Remove(path, _) = row { Some(uri(path)) } else { None };
     let time = |row: &Row| if let Row::Remove(_, at) = row { Some(*at) } else { None };
     let children = vec![
         ("path", Arc::new(rows.iter().map(path).collect::<StringArray>()) as ArrayRef),

@@ -4,8 +4,9 @@
 //! and go; no deletion vectors, no column mapping, no changes by rows (docs/decisions/0050).
 
 use crate::layout::{Column, ColumnType};
-use invoices::lake::names::NULL_PARTITION;
+use invoices::lake::names::{NULL_PARTITION, unescaped};
 use invoices::{Error, Result};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -67,7 +68,7 @@ impl State {
         for line in text.lines().filter(|line| !line.is_empty()) {
             let action: Value = serde_json::from_str(line).map_err(|error| unknown().because(error))?;
             let (kind, body) = action.as_object().and_then(|map| map.iter().next()).ok_or_else(unknown)?;
-            let path = || body["path"].as_str().map(str::to_owned).ok_or_else(unknown);
+            let path = || body["path"].as_str().and_then(path_of).ok_or_else(unknown);
             match kind.as_str() {
                 "add" => {
                     self.removed_at_ms.remove(&path()?);
@@ -105,14 +106,14 @@ impl State {
         let gone = self.files.iter().filter(|(path, _)| !wanted.files.contains_key(*path));
         let removals: Vec<Value> = gone
             .map(|(path, file)| {
-                json!({ "remove": { "path": path, "deletionTimestamp": now_ms, "dataChange": true,
+                json!({ "remove": { "path": uri(path), "deletionTimestamp": now_ms, "dataChange": true,
                     "extendedFileMetadata": true, "partitionValues": file.values(), "size": file.size } })
             })
             .collect();
         let new = wanted.files.iter().filter(|(path, _)| !self.files.contains_key(*path));
         let additions: Vec<Value> = new
             .map(|(path, file)| {
-                json!({ "add": { "path": path, "partitionValues": file.values(), "size": file.size,
+                json!({ "add": { "path": uri(path), "partitionValues": file.values(), "size": file.size,
                     "modificationTime": file.added_at_ms, "dataChange": true } })
             })
             .collect();
@@ -151,13 +152,29 @@ impl State {
     }
 }
 
+/// What a path in a Delta log consists of: all else is percent-encoded, as in a URI.
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'=');
+
+/// A path as Delta's log names it.
+pub fn uri(path: &str) -> String {
+    utf8_percent_encode(path, ESCAPED).to_string()
+}
+
+fn path_of(uri: &str) -> Option<String> {
+    percent_decode_str(uri).decode_utf8().ok().map(Into::into)
+}
+
 impl File {
     /// A file in the folders of its partition.
     pub fn in_folders(folders: &str, size: u64, added_at_ms: i64) -> Self {
         let partition = folders
             .split('/')
             .filter_map(|folder| folder.split_once('='))
-            .map(|(key, value)| (key.to_owned(), (value != NULL_PARTITION).then(|| value.to_owned())))
+            .map(|(key, name)| {
+                let value = unescaped(name).unwrap_or_else(|| name.to_owned());
+                (key.to_owned(), (name != NULL_PARTITION).then_some(value))
+            })
             .collect();
         Self { size, partition, added_at_ms }
     }

@@ -4,7 +4,7 @@
 use super::wire::{self, SentKeys};
 use invoices::fingerprint::row_hash;
 use invoices::source::postgres::{Session, each_row};
-use invoices::{Key, KeyKind, Month, Result, Texts};
+use invoices::{Key, Month, Result, Texts};
 use std::collections::BTreeMap;
 
 /// The bits of an id's hash that tell its group.
@@ -18,9 +18,10 @@ const DOING: &str = "cannot look for the difference";
 /// # Errors
 /// When the source can't be read, and for a row that can't be decoded.
 pub fn differing(session: &mut Session, month: Month) -> Result<Vec<String>> {
-    match session.table.key {
-        KeyKind::Integer => keyed::<Vec<i64>>(session, month),
-        KeyKind::Decimal(_) | KeyKind::Text => keyed::<Texts>(session, month),
+    if session.table.keys.are_integers() {
+        keyed::<Vec<i64>>(session, month)
+    } else {
+        keyed::<Texts>(session, month)
     }
 }
 
@@ -32,7 +33,7 @@ fn keyed<Ids: SentKeys>(session: &mut Session, month: Month) -> Result<Vec<Strin
         session,
         month,
         &group,
-        |id| (id.hash().cast_signed() & GROUP).to_string(),
+        |id| (id.hash(0).cast_signed() & GROUP).to_string(),
         "",
     )?;
     if groups.is_empty() {

@@ -14,7 +14,7 @@ pub use differing::differing;
 use invoices::lake::Lake;
 use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
-use invoices::{Error, KeyKind, Month, Result, Texts, Window};
+use invoices::{Error, Month, Result, Texts, Window};
 use router::Router;
 
 /// What was read of a group of months, and what the source says of them.
@@ -36,17 +36,15 @@ pub fn extract(
     let (Some(&first), Some(&last)) = (months.first(), months.last()) else {
         return Err(Error::bug("no month to read"));
     };
-    let (money, key) = (source.money(), source.key());
+    let (money, keys) = (source.money(), source.keys());
     let runtime = task.runtime.handle().clone();
-    let writer = |month: &Month| MonthWriter::new(*month, money, key, runtime.clone(), lake.clone());
+    let writer = |month: &Month| MonthWriter::new(*month, money, keys, runtime.clone(), lake.clone());
     let router = Router::new(months.iter().map(writer).collect());
     let window = Window { first, last };
     let outcome = match source {
         Source::Postgres(session) => {
-            let extract = match key {
-                KeyKind::Integer => postgres::extract::<Vec<i64>>,
-                KeyKind::Decimal(_) | KeyKind::Text => postgres::extract::<Texts>,
-            };
+            let extract =
+                if keys.are_integers() { postgres::extract::<Vec<i64>> } else { postgres::extract::<Texts> };
             extract(session, &router, months, usize::from(args.connections), known.cloned())
         }
         Source::Sqlite(session) => sqlite::extract(session, &router, window, known.cloned()),

@@ -4,10 +4,10 @@ use super::router::Router;
 use connectorx::prelude::{CXQuery, PartitionParser, Produce, SQLiteSource, Source, SourcePartition};
 use connectorx::sources::sqlite::{SQLiteSourceError, SQLiteSourcePartitionParser};
 use invoices::source::MonthFingerprints;
-use invoices::source::sqlite::{Session, SqliteKeys, row_to_invoice};
+use invoices::source::sqlite::{Session, SqliteKeys};
 use invoices::source::sqlite_types::without_id;
 use invoices::task::{Progress, check_stop};
-use invoices::{Error, KeyKind, Result, Texts, Window};
+use invoices::{Error, Result, Texts, Window};
 
 /// Reads the window's rows.
 pub fn extract(
@@ -21,11 +21,10 @@ pub fn extract(
         None => session.fingerprints(window)?,
     };
     let rows = fingerprints.values().map(|fingerprint| fingerprint.rows).sum();
-    match session.key {
-        KeyKind::Integer => read::<Vec<i64>>(session, router, window, rows, |parser| parser.produce())?,
-        KeyKind::Decimal(_) | KeyKind::Text => {
-            read::<Texts>(session, router, window, rows, |parser| parser.produce())?;
-        }
+    if session.keys.are_integers() {
+        read::<Vec<i64>>(session, router, window, rows, |parser| parser.produce())?;
+    } else {
+        read::<Texts>(session, router, window, rows, |parser| parser.produce())?;
     }
     Ok(fingerprints)
 }
@@ -35,7 +34,7 @@ fn read<Ids: SqliteKeys>(
     router: &Router,
     window: Window,
     rows: u64,
-    next_id: fn(&mut SQLiteSourcePartitionParser<'_>) -> Result<Ids::Sent, SQLiteSourceError>,
+    next_key: fn(&mut SQLiteSourcePartitionParser<'_>) -> Result<Ids::Sent, SQLiteSourceError>,
 ) -> Result<()> {
     let failed = |error: SQLiteSourceError| Error::retry("cannot read the SQLite table").because(error);
     let path = session.path.to_string_lossy();
@@ -48,26 +47,17 @@ fn read<Ids: SqliteKeys>(
     for mut partition in source.partition().map_err(failed)? {
         let mut parser = partition.parser().map_err(failed)?;
         while parser.fetch_next().map_err(failed)?.0 > 0 {
-            let sent = next_id(&mut parser).map_err(failed)?;
-            let id = Ids::key(&sent).ok_or_else(without_id)?;
+            let id = next_key(&mut parser).map_err(failed)?;
+            let id = Ids::key(&id).ok_or_else(without_id)?;
             let date: Box<str> = parser.produce().map_err(failed)?;
-            let issuer: i64 = parser.produce().map_err(failed)?;
-            let receiver: i64 = parser.produce().map_err(failed)?;
+            let issuer = next_key(&mut parser).map_err(failed)?;
+            let receiver = next_key(&mut parser).map_err(failed)?;
             let amount: Box<str> = parser.produce().map_err(failed)?;
-            let names = session.names();
-            reader.push(row_to_invoice(
-                session.money,
-                session.unit,
-                names,
-                id,
-                &date,
-                issuer,
-                receiver,
-                &amount,
-            )?)?;
+            let parties = [&issuer, &receiver].map(Ids::key);
+            reader.push(session.invoice(id, &date, parties, &amount)?)?;
             progress.add(1);
             count += 1;
-            if count % 4096 == 0 {
+            if count.is_multiple_of(4096) {
                 check_stop()?;
             }
         }

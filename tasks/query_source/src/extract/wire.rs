@@ -3,29 +3,33 @@
 //! One message per row costs more CPU than the row itself, on both sides. So the source strings its
 //! own binary forms (`int8send` and relatives) together and sends a few thousand rows at once: ids,
 //! dates, issuers and receivers as 8 bytes each, big-endian, a missing business as [`NULL_BUSINESS`];
-//! amounts in the binary form of numeric, which says its own length. Ids that are no integers are text with a
-//! zero byte behind, which no text of Postgres has inside. Joining the columns of a row
-//! first would cost the source a third more.
+//! amounts in the binary form of numeric, which says its own length. Where an id is no integer all of them are texts,
+//! each with a zero byte behind, which no text of Postgres has inside; a business's has a sign in front, and a missing
+//! one is nothing. Joining the columns of a row first would cost the source a third more.
 
 use invoices::fingerprint::{NULL_BUSINESS, POSTGRES_EPOCH_US};
 use invoices::money::{self, MoneyType};
 use invoices::source::table::PostgresTable;
-use invoices::{Error, InvoiceOf, KeyKind, Keys, Result, Texts};
+use invoices::{Error, InvoiceOf, Keys, Result, Texts};
 
 /// Columns of a message after its number of rows.
 pub const COLUMNS: usize = 5;
 
 const WORD_BYTES: usize = 8;
+/// In front of a business that is text, so that the empty one is not a missing one.
+const SIGN: char = '=';
 
 /// SQL of the columns' binary forms (bytea); NULL where an id, a date or an amount is missing.
 pub fn columns_sql(table: &PostgresTable) -> [String; COLUMNS] {
     let [id, date, issuer, receiver, amount] = table.expressions();
-    let business = |column: &str| format!("int8send(coalesce({column}, '{NULL_BUSINESS}'::int8))");
+    let are_integers = table.keys.are_integers();
+    let text = |text: &str| format!("textsend({text}) || '\\x00'::bytea");
+    let business = |column: &str| match are_integers {
+        true => format!("int8send(coalesce({column}, '{NULL_BUSINESS}'::int8))"),
+        false => text(&format!("coalesce('{SIGN}' || {column}, '')")),
+    };
     [
-        match table.key {
-            KeyKind::Integer => format!("int8send({id})"),
-            KeyKind::Decimal(_) | KeyKind::Text => format!("textsend({id}) || '\\x00'::bytea"),
-        },
+        if are_integers { format!("int8send({id})") } else { text(&id) },
         format!("timestamp_send({date})"),
         business(&issuer),
         business(&receiver),
@@ -40,6 +44,9 @@ pub trait SentKeys: Keys {
 
     /// The ids of a column that has been counted.
     fn keys(column: &[u8]) -> impl Iterator<Item = Self::Key<'_>>;
+
+    /// The businesses of a column that has been counted.
+    fn businesses(column: &[u8]) -> impl Iterator<Item = Option<Self::Key<'_>>>;
 }
 
 impl SentKeys for Vec<i64> {
@@ -51,6 +58,10 @@ impl SentKeys for Vec<i64> {
     fn keys(column: &[u8]) -> impl Iterator<Item = i64> {
         words(column)
     }
+
+    fn businesses(column: &[u8]) -> impl Iterator<Item = Option<i64>> {
+        words(column).map(|id| (id != NULL_BUSINESS).then_some(id))
+    }
 }
 
 impl SentKeys for Texts {
@@ -61,6 +72,10 @@ impl SentKeys for Texts {
 
     fn keys(column: &[u8]) -> impl Iterator<Item = &str> {
         std::str::from_utf8(column).unwrap_or_default().split_terminator('\0')
+    }
+
+    fn businesses(column: &[u8]) -> impl Iterator<Item = Option<&str>> {
+        Self::keys(column).map(|sent| sent.strip_prefix(SIGN))
     }
 }
 
@@ -77,18 +92,17 @@ pub fn decode<'c, Ids: SentKeys>(
     mut consume: impl FnMut(InvoiceOf<Ids::Key<'c>>) -> Result<()>,
 ) -> Result<()> {
     let [ids, dates, issuers, receivers, amounts] = columns;
-    let counts = [dates, issuers, receivers].map(|column| <Vec<i64>>::count(column));
-    for count in [Ids::count(ids)].into_iter().chain(counts) {
+    let counts = [ids, issuers, receivers].map(|column| Ids::count(column));
+    for count in counts.into_iter().chain([<Vec<i64>>::count(dates)]) {
         match rows.checked_sub(count.ok_or_else(garbled)?) {
             Some(0) => {}
             Some(missing) => return Err(incomplete(missing)),
             None => return Err(garbled()),
         }
     }
-    let parties = words(issuers).zip(words(receivers));
-    let business = |value: i64| (value != NULL_BUSINESS).then_some(value);
+    let parties = Ids::businesses(issuers).zip(Ids::businesses(receivers));
     let mut rest = amounts.as_slice();
-    for (row, ((invoice_id, date), (issuer, receiver))) in
+    for (row, ((invoice_id, date), (issuer_id, receiver_id))) in
         (0..).zip(Ids::keys(ids).zip(words(dates)).zip(parties))
     {
         if rest.is_empty() {
@@ -101,8 +115,8 @@ pub fn decode<'c, Ids: SentKeys>(
         consume(InvoiceOf {
             invoice_id,
             issue_date_us: date.wrapping_add(POSTGRES_EPOCH_US),
-            issuer_id: business(issuer),
-            receiver_id: business(receiver),
+            issuer_id,
+            receiver_id,
             amount,
         })?;
     }
@@ -171,12 +185,20 @@ mod tests {
     fn texts_come_back_whatever_is_in_them() {
         let texts = ["", " padded ", "ñ'%/"];
         let ids = texts.map(|text| format!("{text}\0")).concat().into_bytes();
-        let three = |value: i64| column(&[value, value, value]);
-        let mut columns = [ids, three(0), three(1), three(2), amounts(&[&AMOUNT, &AMOUNT, &AMOUNT])];
-        let mut found = Vec::new();
+        let parties =
+            |texts: &[&str]| texts.iter().map(|text| format!("{text}\0")).collect::<String>().into_bytes();
+        let mut columns = [
+            ids,
+            column(&[0, 0, 0]),
+            parties(&["=", "", "=a b"]),
+            parties(&["=x", "==", ""]),
+            amounts(&[&AMOUNT, &AMOUNT, &AMOUNT]),
+        ];
+        let (mut found, mut businesses) = (Vec::new(), Vec::new());
         let mut decoded = |columns: &[Vec<u8>; COLUMNS]| {
             decode::<Texts>(3, columns, CENTS, "amount_usd", |row| {
                 found.push(row.invoice_id.to_owned());
+                businesses.push([row.issuer_id, row.receiver_id].map(|id| id.map(str::to_owned)));
                 Ok(())
             })
         };
@@ -189,6 +211,9 @@ mod tests {
         columns[0] = b"a\0b\0\xff\0".to_vec();
         assert!(decoded(&columns).is_err(), "no text");
         assert_eq!(found, texts);
+        let texts = |a: Option<&str>, b: Option<&str>| [a, b].map(|text| text.map(str::to_owned));
+        let expected = [texts(Some(""), Some("x")), texts(None, Some("=")), texts(Some("a b"), None)];
+        assert_eq!(businesses[..3], expected);
     }
 
     #[test]
