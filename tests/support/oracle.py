@@ -62,7 +62,7 @@ def expected_window(database: Database, first: str, end: str, table: str = "invo
 
 
 def published_months(lake: Path, business: str = "bigint") -> list:
-    """Read `invoice_by_business` as DuckDB sees it, whatever its partitioning; `business` is its ids' type."""
+    """Read `invoice_by_business` as DuckDB sees it, whatever its partitioning, ids being `business`."""
     files = f"{lake}/invoice_by_business/**/*.parquet"
     objects = list(lake.glob("invoice_by_business/**/*.parquet"))
     if not objects:

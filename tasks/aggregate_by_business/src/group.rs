@@ -187,7 +187,7 @@ fn side(invoices: LazyFrame, side: &Side) -> LazyFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{MONEY, fingerprint, lines, lines_of, naive, object};
+    use crate::testing::{MONEY, fingerprint, lines, lines_of, naive, object, object_of_texts, text_of};
     use crate::{engine, totals};
     use invoices::{Fingerprint, Invoice, statistics};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -211,7 +211,25 @@ mod tests {
         let by_key = by_key(&invoices, rows, at_once, MONEY, ids).unwrap();
         assert!(frame.equals_missing(&by_key), "{frame} where Polars has {by_key}");
         totals::check(&frame, expected, MONEY.scale, "the test").unwrap();
-        engine::to_parquet(&mut frame).unwrap()
+        let staged = engine::to_parquet(&mut frame).unwrap();
+        assert_eq!(lines_of_texts(invoices, at_once), as_texts(&lines_of(&staged)));
+        staged
+    }
+
+    /// What is staged where the ids of businesses are texts.
+    fn lines_of_texts(invoices: &[Invoice], at_once: AtOnce) -> Vec<String> {
+        let object = object_of_texts(invoices);
+        let mut frame = month(object, invoices.len() as u64, at_once, MONEY, KeyKind::Text).unwrap();
+        lines_of(&engine::to_parquet(&mut frame).unwrap())
+    }
+
+    fn as_texts(lines: &[String]) -> Vec<String> {
+        let as_text = |line: &String| {
+            let (id, rest) = line.split_once(' ').unwrap();
+            let id = if id == "-" { id.to_owned() } else { text_of(id.parse().unwrap()) };
+            format!("{id} {rest}")
+        };
+        lines.iter().map(as_text).collect()
     }
 
     fn invoice(issuer_id: Option<i64>, receiver_id: Option<i64>, amount: i64) -> Invoice {

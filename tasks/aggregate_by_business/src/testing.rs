@@ -12,9 +12,11 @@ use invoices::lake::commit::{CommitRecord, SourceSnapshot};
 use invoices::lake::names::{self, Table};
 use invoices::money::MoneyType;
 use invoices::parquet::{Proof, invoice_batch, invoice_properties, invoice_schema};
-use invoices::{Fingerprint, Invoice, InvoiceColumns, KeyKinds, Month, Window};
+use invoices::{
+    ColumnsOf, Fingerprint, Invoice, InvoiceColumns, InvoiceOf, KeyKind, KeyKinds, Keys, Month, Texts, Window,
+};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const MONEY: MoneyType = MoneyType { precision: 18, scale: 2 };
@@ -66,7 +68,9 @@ pub fn naive(invoices: &[Invoice]) -> Statistics {
 
 /// The rows of a staged object as text, one line per business.
 pub fn lines_of(object: &Bytes) -> Vec<String> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(object.clone()).unwrap().build().unwrap();
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(object.clone(), options).unwrap();
+    let reader = reader.build().unwrap();
     let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
     let Some(first) = batches.first() else { return Vec::new() };
     let rows = concat_batches(&first.schema(), &batches).unwrap();
@@ -76,6 +80,7 @@ pub fn lines_of(object: &Bytes) -> Vec<String> {
             return "-".to_owned();
         }
         match array.data_type() {
+            DataType::Utf8 => array.as_string::<i32>().value(row).to_owned(),
             DataType::Int64 => array.as_primitive::<Int64Type>().value(row).to_string(),
             DataType::Decimal128(_, _) => array.as_primitive::<Decimal128Type>().value(row).to_string(),
             _ => array.as_primitive::<TimestampMicrosecondType>().value(row).to_string(),
@@ -118,18 +123,44 @@ fn columns(invoices: &[Invoice]) -> InvoiceColumns {
 
 /// An object of the table `invoices` that proves `claimed`.
 pub fn object(invoices: &[Invoice], claimed: &Fingerprint) -> Bytes {
+    object_of(columns(invoices), claimed, KeyKinds::default())
+}
+
+/// A business's id as text, in the order of the numbers.
+pub fn text_of(business: i64) -> String {
+    format!("{:020}", business.cast_unsigned() ^ 1 << 63)
+}
+
+/// The same where the ids of businesses are [`text_of`] the numbers.
+pub fn object_of_texts(invoices: &[Invoice]) -> Bytes {
+    let mut columns = ColumnsOf::<Texts>::default();
+    for invoice in invoices {
+        let [issuer, receiver] = [invoice.issuer_id, invoice.receiver_id].map(|id| id.map(text_of));
+        columns.push(InvoiceOf {
+            invoice_id: &invoice.invoice_id.to_string(),
+            issue_date_us: invoice.issue_date_us,
+            issuer_id: issuer.as_deref(),
+            receiver_id: receiver.as_deref(),
+            amount: invoice.amount,
+        });
+    }
+    let fingerprint = Fingerprint::of(&columns, MONEY);
+    object_of(columns, &fingerprint, KeyKinds::of_business(KeyKind::Text))
+}
+
+fn object_of(columns: ColumnsOf<impl Keys>, claimed: &Fingerprint, keys: KeyKinds) -> Bytes {
     let proof = Proof {
         invoices: FingerprintRecord::new(claimed, MONEY.scale),
         money: MONEY,
-        keys: KeyKinds::default(),
+        keys,
         snapshot: SourceSnapshot::default(),
     };
     let mut bytes = Vec::new();
     // Small row groups, so that there are several.
     let properties = Some(invoice_properties(100));
     let mut writer =
-        ArrowWriter::try_new(&mut bytes, invoice_schema(MONEY, KeyKinds::default()), properties).unwrap();
-    writer.write(&invoice_batch(columns(invoices), MONEY, KeyKinds::default()).unwrap()).unwrap();
+        ArrowWriter::try_new(&mut bytes, invoice_schema(MONEY, keys), properties).unwrap();
+    writer.write(&invoice_batch(columns, MONEY, keys).unwrap()).unwrap();
     writer.append_key_value_metadata(proof.to_key_value().unwrap());
     writer.close().unwrap();
     bytes.into()

@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use invoices::lake::names::{self, Table};
 use invoices::statistics::{BUSINESS_ID, ISSUED_COUNT, RECEIVED_COUNT, TOTAL_ISSUED, TOTAL_RECEIVED};
 use invoices::{Error, Month, Result, money};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -32,7 +32,9 @@ pub fn run(args: &TopArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     })?;
     let mut businesses = Vec::new();
     let mut scale = 0;
-    for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
+    // Types as Parquet has them: Polars calls texts views of texts.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    for batch in ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)?.build()? {
         scale = read(&batch?, &mut businesses)?;
     }
     businesses.sort_by_key(|business| std::cmp::Reverse(business.issued.0));

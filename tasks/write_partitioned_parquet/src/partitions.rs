@@ -98,8 +98,11 @@ fn named(business: Option<impl Key>, by: PartitionBy) -> Result<String> {
     let folder = by.folder(business);
     let id = business.map(|id| id.to_string());
     let why = match id.as_deref() {
-        Some("") => "an empty text, which Hive takes for a missing one".to_owned(),
-        Some(NULL_PARTITION) => format!("{NULL_PARTITION}, which stands for a missing one"),
+        Some("") => "an empty text, which engines take for a missing one".to_owned(),
+        // Hive's name, DuckDB's and Trino's.
+        Some(id) if id == NULL_PARTITION || id.eq_ignore_ascii_case("null") || id == "\\N" => {
+            format!("{id}, which engines take for a missing one")
+        }
         Some(id) if folder.len() > FOLDER_BYTES_MAX => {
             format!("longer than the name of a folder may be ({}…)", id.chars().take(40).collect::<String>())
         }
@@ -169,7 +172,7 @@ mod tests {
         );
         let partitions = cut(&rows(&ids), PartitionBy::Bucket(4)).unwrap();
         assert_eq!(partitions.iter().map(|partition| partition.rows.num_rows()).sum::<usize>(), 4);
-        for (id, words) in [("", "empty"), (NULL_PARTITION, "missing one"), (&"x".repeat(300), "longer")] {
+        for (id, words) in [("", "empty"), (NULL_PARTITION, "missing one"), ("Null", "missing one"), ("\\N", "missing one"), (&"x".repeat(300), "longer")] {
             let rows = rows(&[Some(id)]);
             let error = cut(&rows, PartitionBy::Business).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("bucket"), "{error}");

@@ -8,7 +8,7 @@ use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{self, Table};
 use invoices::statistics::{self, Scope};
 use invoices::{Error, KeyKinds, Result};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use std::collections::BTreeMap;
 
 /// A staged partition and what its record says of it.
@@ -57,7 +57,9 @@ impl Staged {
 /// Refused when they differ.
 pub fn rows(object: Bytes, record: &CommitRecord, scope: Scope) -> Result<RecordBatch> {
     let expected = statistics::schema(record.money, scope, KeyKinds::of_options(&record.options).business);
-    let reader = ParquetRecordBatchReaderBuilder::try_new(object)?.build()?;
+    // Types as Parquet has them: Polars calls texts views of texts.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(object, options)?.build()?;
     let batches = reader.collect::<Result<Vec<_>, _>>()?;
     let rows = match batches.first() {
         Some(first) => concat_batches(&first.schema(), &batches)?,

@@ -33,6 +33,9 @@ pub use upload::Upload;
 /// Requests under way at once, for many small objects.
 pub const CONCURRENCY: usize = 32;
 
+/// The end of an object's path that its temporary file shows.
+const TMP_NAME_CHARS: usize = 40;
+
 /// Longest time that one request is tried again before the task gives up with exit code 75.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_RETRIES: usize = 8;
@@ -296,7 +299,10 @@ impl Lake {
             return key(path);
         }
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+        // For who looks into the folder: a name may not be longer than 255 bytes.
         let name = path.replace('/', "--");
+        let last = name.char_indices().rev().nth(TMP_NAME_CHARS - 1).map_or(0, |(at, _)| at);
+        let name = &name[last..];
         Path::from(format!("_tmp/{}-{sequence}-{name}", std::process::id()))
     }
 
