@@ -18,7 +18,7 @@ def init(env: dict[str, str], *flags: object, exit_code: int = 0) -> Result:
     return done
 
 
-def batch(lake: Path, env: dict[str, str]) -> list[tuple[int, Decimal]]:
+def batch(lake: Path, env: dict[str, str]) -> list[tuple[int | str, Decimal]]:
     """Run the three tasks with these settings alone, let `verify --deep` agree; ids and amounts."""
     for task in ("query_source", "aggregate_by_business", "write_partitioned_parquet"):
         run(task, "--lake", lake.as_uri(), *WINDOW, env=env)
@@ -32,12 +32,13 @@ def test_a_partitioned_table_with_names_of_its_own_and_soft_deletes(
     database.sql("""
         drop table public.invoices cascade;
         create schema "Billing";
-        create table "Billing".companies (id bigint primary key, name text);
+        create table "Billing".companies (id uuid primary key, name text);
         create type "Billing".doc_state as enum ('Draft', 'Sent', 'Paid');
         create table "Billing"."Documents" (
-            "DocNo" bigint not null, "CreatedAt" timestamptz not null, "IssuedOn" date not null, "DueOn" date,
-            "SupplierId" int not null references "Billing".companies,
-            "CustomerId" int references "Billing".companies,
+            "DocNo" varchar(20) not null, "CreatedAt" timestamptz not null, "IssuedOn" date not null,
+            "DueOn" date,
+            "SupplierId" uuid not null references "Billing".companies,
+            "CustomerId" uuid references "Billing".companies,
             "CustomerName" text, "VatAmount" numeric(12, 2), "GrossTotal" numeric(14, 2) not null,
             "Currency" char(3) not null, "State" "Billing".doc_state, "DeletedAt" timestamptz,
             primary key ("DocNo", "IssuedOn")
@@ -48,9 +49,10 @@ def test_a_partitioned_table_with_names_of_its_own_and_soft_deletes(
             for values from ('2026-01-01') to ('2027-01-01');
         create table "Billing"."DocumentLines" ("LineId" bigint primary key, "DocNo" bigint, "Amount" numeric,
             "CreatedAt" timestamp);
-        insert into "Billing".companies select n, 'c' || n from generate_series(1, 9) n;
+        insert into "Billing".companies select md5(n::text)::uuid, 'c' || n from generate_series(1, 9) n;
         insert into "Billing"."Documents"
-        select n, now(), date '2025-12-01' + n % 60, null, n % 9 + 1, n % 7 + 1, 'x', 1, n * 1.01,
+        select 'R-' || n, now(), date '2025-12-01' + n % 60, null, md5((n % 9 + 1)::text)::uuid,
+               md5((n % 7 + 1)::text)::uuid, 'x', 1, n * 1.01,
                case when n % 10 = 0 then 'EUR' else 'USD' end,
                (array['Draft', 'Sent', 'Paid', null]::"Billing".doc_state[])[n % 4 + 1],
                case when n % 11 = 0 then now() end
@@ -73,9 +75,11 @@ def test_a_partitioned_table_with_names_of_its_own_and_soft_deletes(
     }
     assert "EUR, USD" in done.stderr
     assert "keeps DocNo unique" in done.stderr
+    assert "ids in DocNo, SupplierId, CustomerId are texts" in done.stderr
     expected = database.sql("""
         select "DocNo", "GrossTotal" from "Billing"."Documents"
-        where "Currency" = 'USD' and "DeletedAt" is null and coalesce("State"::text, '') <> 'Draft' order by 1
+        where "Currency" = 'USD' and "DeletedAt" is null and coalesce("State"::text, '') <> 'Draft'
+        order by 1 collate "C"
     """)
     # What the shell makes of the file is what the tasks get.
     command = ["env", "-i", "bash", "-c", f". {output} && /usr/bin/env -0"]
@@ -89,15 +93,15 @@ def test_an_export_in_a_file_with_cents_and_dates_as_texts(tmp_path: Path) -> No
     path = tmp_path / "erp.db"
     with sqlite3.connect(path) as connection:
         connection.executescript("""
-            create table partners (id integer primary key, name text);
+            create table partners (code text primary key, name text);
             create table ar_invoices (
-                id integer primary key, number text, inv_date text, due_date text,
-                vendor integer references partners, bill_to integer references partners,
+                invoice_no text primary key, inv_date text, due_date text,
+                vendor text references partners, bill_to text references partners,
                 total_cents integer, tax_cents integer, status text);
             insert into ar_invoices values
-                (1, 'A-1', '2026-01-05 10:00:00', null, 1, 2, 1999, 3, 'open'),
-                (2, 'A-2', '2026-01-06 10:00:00', null, 2, 1, -5, 3, 'void'),
-                (3, 'A-3', '2025-12-06 10:00:00', null, 2, 1, 250, 3, null);
+                ('A-1', '2026-01-05 10:00:00', null, '007', 'B/2', 1999, 3, 'open'),
+                ('A-2', '2026-01-06 10:00:00', null, 'B/2', '007', -5, 3, 'void'),
+                ('A-3', '2025-12-06 10:00:00', null, 'B/2', '007', 250, 3, null);
         """)
     connection.close()
     source = {"SOURCE_URL": f"sqlite:{path}"}
@@ -106,7 +110,10 @@ def test_an_export_in_a_file_with_cents_and_dates_as_texts(tmp_path: Path) -> No
     assert settings["AMOUNT_UNIT"] == "cents"
     assert settings["SOURCE_WHERE"] == '("status" is null or "status" not in (\'void\'))'
     assert "inspect_lake doctor" in done.stderr
-    assert batch(tmp_path / "lake", source | settings) == [(1, Decimal("19.99")), (3, Decimal("2.50"))]
+    assert batch(tmp_path / "lake", source | settings) == [
+        ("A-1", Decimal("19.99")),
+        ("A-3", Decimal("2.50")),
+    ]
 
 
 def test_the_sample_table_needs_no_other_settings(database: Database) -> None:

@@ -44,3 +44,12 @@ def test_a_wrong_answer_is_found_and_made_small(data: Data) -> None:
 def test_a_seed_makes_the_same_question() -> None:
     assert str(Generator("x").question()) == str(Generator("x").question())
     assert len({str(Generator(f"x-{number}").question()) for number in range(50)}) == 50
+
+
+def test_no_generated_question_is_answered_wrongly(data: Data) -> None:
+    """A sentence that refuses is no wrong answer."""
+    findings: list[Finding] = []
+    with Asked(data) as asked:
+        count = compare(Comparison(asked, data.duck), "right", 120, 150, findings.append)
+    assert count == 150, "the machine is too slow for them"
+    assert not [finding for finding in findings if "DuckDB" in finding.problem]

@@ -319,7 +319,7 @@ class Expressions(ABC):
                 other = self.expression(BOOL, scope, depth)
                 return Node(BOOL, ["(", inner, self.random.choice((" AND ", " OR ")), other, ")"])
             case 11:
-                pattern = self.random.choice(("'%e%'", "'_'", "''", "'A%'", "'%\\_%'", "'%ö%'"))
+                pattern = self.random.choice(("'%e%'", "'_'", "''", "'A%'", "'_%_'", "'%ö%'"))
                 return Node(
                     BOOL,
                     [

@@ -207,8 +207,8 @@ mod tests {
         let ids = business_ids(&object).unwrap();
         let mut frame = month(object.clone(), rows, at_once, MONEY, KeyKind::Integer).unwrap();
         // Whichever way was taken, the general one says the same.
-        let (invoices, _) = Invoices::of(object, rows, at_once, KeyKind::Integer).unwrap();
-        let by_key = by_key(&invoices, rows, at_once, MONEY, ids).unwrap();
+        let (opened, _) = Invoices::of(object, rows, at_once, KeyKind::Integer).unwrap();
+        let by_key = by_key(&opened, rows, at_once, MONEY, ids).unwrap();
         assert!(frame.equals_missing(&by_key), "{frame} where Polars has {by_key}");
         totals::check(&frame, expected, MONEY.scale, "the test").unwrap();
         let staged = engine::to_parquet(&mut frame).unwrap();
