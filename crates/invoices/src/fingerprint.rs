@@ -29,16 +29,22 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub fn add(&mut self, invoice: InvoiceOf<impl Key>, money: MoneyType) {
+    /// Counts an invoice with its values of further columns, as they are sent.
+    pub fn add<'m>(
+        &mut self,
+        invoice: InvoiceOf<impl Key>,
+        more: impl IntoIterator<Item = &'m str>,
+        money: MoneyType,
+    ) {
         self.rows += 1;
         self.amount += i128::from(invoice.amount);
-        self.hash += i128::from(row_hash(invoice, money));
+        self.hash += i128::from(row_hash(invoice, more, money));
     }
 
     pub fn of(columns: &ColumnsOf<impl Keys>, money: MoneyType) -> Self {
         let mut fingerprint = Self::default();
-        for invoice in columns.iter() {
-            fingerprint.add(invoice, money);
+        for (row, invoice) in columns.iter().enumerate() {
+            fingerprint.add(invoice, columns.more.iter().map(|column| column.get(row)), money);
         }
         fingerprint
     }
@@ -90,8 +96,12 @@ impl FingerprintRecord {
     }
 }
 
-/// Hash of one invoice, equal to [`row_hash_sql`] in Postgres.
-pub fn row_hash(invoice: InvoiceOf<impl Key>, money: MoneyType) -> i64 {
+/// Hash of one invoice with its values of further columns, equal to [`row_hash_sql`] in Postgres.
+pub fn row_hash<'m>(
+    invoice: InvoiceOf<impl Key>,
+    more: impl IntoIterator<Item = &'m str>,
+    money: MoneyType,
+) -> i64 {
     let mut hash = invoice.invoice_id.hash(0);
     hash = hash_int8(invoice.issue_date_us.wrapping_sub(POSTGRES_EPOCH_US), hash);
     for business in [invoice.issuer_id, invoice.receiver_id] {
@@ -99,18 +109,21 @@ pub fn row_hash(invoice: InvoiceOf<impl Key>, money: MoneyType) -> i64 {
     }
     // Postgres' numeric hash ignores the sign, so the sign goes into the seed.
     let seed = if invoice.amount < 0 { !hash } else { hash };
-    hash_numeric(invoice.amount.unsigned_abs(), money.scale, seed) as i64
+    let hash = hash_numeric(invoice.amount.unsigned_abs(), money.scale, seed);
+    more.into_iter().fold(hash, |seed, value| hash_text(value, seed)) as i64
 }
 
 /// The SQL expression of [`row_hash`], given SQL for the five columns: ids as bigint or, when they travel as text, as
-/// text; a timestamp; a numeric.
-pub fn row_hash_sql(are_integers: bool, columns: &[String; 5]) -> String {
+/// text; a timestamp; a numeric; and for the further columns as they are sent.
+pub fn row_hash_sql(are_integers: bool, columns: &[String; 5], more: &[String]) -> String {
     let [id, date, issuer, receiver, amount] = columns;
     let business =
         |column: &str, seed: &str| format!("coalesce({}, ~{seed})", key_hash_sql(are_integers, column, seed));
     let seed = format!("timestamp_hash_extended({date}, {})", key_hash_sql(are_integers, id, "0"));
     let parties = business(receiver, &business(issuer, &seed));
-    format!("hash_numeric_extended({amount}, case when {amount} < 0 then ~{parties} else {parties} end)")
+    let hash =
+        format!("hash_numeric_extended({amount}, case when {amount} < 0 then ~{parties} else {parties} end)");
+    more.iter().fold(hash, |seed, value| key_hash_sql(false, value, &seed))
 }
 
 /// The SQL expression of [`Key::hash`], given SQL for the id. Bytes are hashed, not what a collation makes of them.
@@ -274,7 +287,7 @@ mod tests {
     fn swapped_amounts_and_signs_change_the_fingerprint() {
         let of = |rows: &[Invoice]| {
             let mut fingerprint = Fingerprint::default();
-            rows.iter().for_each(|row| fingerprint.add(*row, CENTS));
+            rows.iter().for_each(|row| fingerprint.add(*row, [], CENTS));
             fingerprint
         };
         let before = of(&[invoice(1, 500), invoice(2, 700)]);
@@ -309,7 +322,7 @@ mod tests {
         #[test]
         fn any_invoice_hashes_without_panic(id: i64, us: i64, issuer: Option<i64>, receiver: Option<i64>, amount: i64, scale in 0_u8..=18) {
             let money = MoneyType { precision: 18, scale };
-            row_hash(Invoice { invoice_id: id, issue_date_us: us, issuer_id: issuer, receiver_id: receiver, amount }, money);
+            row_hash(Invoice { invoice_id: id, issue_date_us: us, issuer_id: issuer, receiver_id: receiver, amount }, [], money);
         }
 
         #[test]

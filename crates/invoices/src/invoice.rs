@@ -1,6 +1,6 @@
 //! The invoice as the lake keeps it, one by one and in columns.
 
-use crate::key::{Keys, Optional};
+use crate::key::{Keys, Optional, Texts};
 
 /// One row of the source table, whose ids are `Id`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct ColumnsOf<Ids> {
     pub issuer_id: Optional<Ids>,
     pub receiver_id: Optional<Ids>,
     pub amount: Vec<i64>,
+    /// Columns beside these five as they are sent (see [`crate::more`]): none, or as many rows as the others.
+    pub more: Vec<Texts>,
 }
 
 /// Invoices whose ids are integers.
@@ -39,6 +41,15 @@ impl<Ids: Keys> ColumnsOf<Ids> {
         self.issuer_id.push(invoice.issuer_id);
         self.receiver_id.push(invoice.receiver_id);
         self.amount.push(invoice.amount);
+    }
+
+    /// Adds a row with its values of further columns, always as many.
+    pub fn push_with(&mut self, invoice: InvoiceOf<Ids::Key<'_>>, more: &[&str]) {
+        self.push(invoice);
+        if self.more.len() < more.len() {
+            self.more.resize_with(more.len(), Texts::default);
+        }
+        self.more.iter_mut().zip(more).for_each(|(column, value)| column.push(value));
     }
 
     pub fn len(&self) -> usize {

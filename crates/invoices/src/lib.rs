@@ -22,6 +22,7 @@ pub mod key;
 pub mod lake;
 pub mod money;
 pub mod month;
+pub mod more;
 pub mod parquet;
 pub mod position;
 pub mod source;
@@ -33,6 +34,7 @@ pub use fingerprint::Fingerprint;
 pub use invoice::{ColumnsOf, Invoice, InvoiceColumns, InvoiceOf};
 pub use key::{Key, KeyKind, KeyKinds, Keys, Optional, Texts};
 pub use month::{Month, Window};
+pub use more::MoreColumn;
 
 /// A named place where a test can stop, delay or abort the process; nothing without the
 /// `failpoints` feature. `FAILPOINTS="write::before_record=return"` aborts there.

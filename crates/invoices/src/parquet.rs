@@ -4,8 +4,9 @@ use crate::error::{Error, Result};
 use crate::fingerprint::FingerprintRecord;
 use crate::invoice::ColumnsOf;
 use crate::key::{KeyKinds, Keys, Optional};
-use crate::lake::commit::SourceSnapshot;
+use crate::lake::commit::{CommitRecord, SourceSnapshot};
 use crate::money::MoneyType;
+use crate::more::{self, MoreColumn};
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::basic::{Compression, ZstdLevel};
@@ -51,15 +52,46 @@ impl Proof {
     }
 }
 
+/// What the rows of the table `invoices` look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    pub money: MoneyType,
+    pub keys: KeyKinds,
+    /// Columns beside the five.
+    pub more: Vec<MoreColumn>,
+}
+
+impl Shape {
+    /// Integers for ids, and no further columns.
+    pub fn plain(money: MoneyType) -> Self {
+        Self { money, keys: KeyKinds::default(), more: Vec::new() }
+    }
+
+    /// What a commit record says.
+    pub fn of_record(record: &CommitRecord) -> Self {
+        let (keys, more) = (KeyKinds::of_options(&record.options), MoreColumn::of_options(&record.options));
+        Self { money: record.money, keys, more }
+    }
+
+    /// What the columns of an object say, whose amounts should be of this type.
+    pub fn of_schema(schema: &Schema, money: MoneyType) -> Self {
+        let (keys, more) = (KeyKinds::of_schema(schema).unwrap_or_default(), MoreColumn::of_schema(schema));
+        Self { money, keys, more }
+    }
+}
+
 /// Arrow schema of the `invoices` table, without its partition column.
-pub fn invoice_schema(money: MoneyType, keys: KeyKinds) -> SchemaRef {
-    Arc::new(Schema::new(vec![
+pub fn invoice_schema(shape: &Shape) -> SchemaRef {
+    let Shape { money, keys, more } = shape;
+    let mut fields = vec![
         Field::new("invoice_id", keys.invoice.data_type(), false),
         Field::new("issue_date", DataType::Timestamp(TimeUnit::Microsecond, None), false),
         Field::new("issuer_id", keys.business.data_type(), true),
         Field::new("receiver_id", keys.business.data_type(), true),
-        Field::new("amount_usd", amount_type(money), false),
-    ]))
+        Field::new("amount_usd", amount_type(*money), false),
+    ];
+    fields.extend(more.iter().map(|column| Field::new(&column.name, column.kind.data_type(), true)));
+    Arc::new(Schema::new(fields))
 }
 
 /// Arrow type of one amount.
@@ -70,17 +102,21 @@ pub fn amount_type(money: MoneyType) -> DataType {
 /// The columns as a record batch of [`invoice_schema`].
 ///
 /// # Errors
-/// Refused for an id that is not of its kind.
-pub fn invoice_batch(columns: ColumnsOf<impl Keys>, money: MoneyType, keys: KeyKinds) -> Result<RecordBatch> {
+/// Refused for an id or a value of a further column that is not of its kind.
+pub fn invoice_batch(columns: ColumnsOf<impl Keys>, shape: &Shape) -> Result<RecordBatch> {
+    let (money, keys) = (shape.money, shape.keys);
     let amounts: Decimal128Array = columns.amount.iter().map(|&amount| Some(i128::from(amount))).collect();
-    let arrays: Vec<ArrayRef> = vec![
+    let more = shape.more.iter().zip(&columns.more).map(|(column, sent)| column.array(sent));
+    let more = more.collect::<Result<Vec<_>>>()?;
+    let mut arrays: Vec<ArrayRef> = vec![
         columns.invoice_id.into_array(keys.invoice, None)?,
         Arc::new(TimestampMicrosecondArray::from(columns.issue_date_us)),
         columns.issuer_id.into_array(keys.business)?,
         columns.receiver_id.into_array(keys.business)?,
         Arc::new(amounts.with_precision_and_scale(money.precision, money.scale as i8)?),
     ];
-    Ok(RecordBatch::try_new(invoice_schema(money, keys), arrays)?)
+    arrays.extend(more);
+    Ok(RecordBatch::try_new(invoice_schema(shape), arrays)?)
 }
 
 /// zstd, page statistics and one row-group size: what every table of the lake shares.
@@ -186,6 +222,10 @@ fn columns_of<Ids: Keys>(batch: &RecordBatch) -> Result<ColumnsOf<Ids>> {
         batch.column_by_name(name).ok_or_else(|| Error::refused(format!("column {name} is missing")))
     };
     let wrong = |name: &str| Error::refused(format!("column {name} has another type than the table's"));
+    let more = MoreColumn::of_schema(batch.schema_ref()).into_iter().map(|further| {
+        more::sent(column(&further.name)?).ok_or_else(|| wrong(&further.name))
+    });
+    let more = more.collect::<Result<_>>()?;
     let businesses = |name: &str| Optional::from_array(column(name)?).ok_or_else(|| wrong(name));
     let dates = column("issue_date")?
         .as_primitive_opt::<TimestampMicrosecondType>()
@@ -202,6 +242,7 @@ fn columns_of<Ids: Keys>(batch: &RecordBatch) -> Result<ColumnsOf<Ids>> {
             .iter()
             .map(|&value| i64::try_from(value).map_err(|_| wrong("amount_usd")))
             .collect::<Result<_>>()?,
+        more,
     })
 }
 
@@ -233,9 +274,9 @@ mod tests {
             snapshot: SourceSnapshot::default(),
         };
         let mut bytes = Vec::new();
-        let schema = invoice_schema(money, KeyKinds::default());
+        let schema = invoice_schema(&Shape::plain(money));
         let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(invoice_properties(300))).unwrap();
-        writer.write(&invoice_batch(columns.clone(), money, KeyKinds::default()).unwrap()).unwrap();
+        writer.write(&invoice_batch(columns.clone(), &Shape::plain(money)).unwrap()).unwrap();
         writer.append_key_value_metadata(proof.to_key_value().unwrap());
         writer.close().unwrap();
 

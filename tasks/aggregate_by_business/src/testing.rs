@@ -11,7 +11,7 @@ use invoices::lake::Lake;
 use invoices::lake::commit::{CommitRecord, SourceSnapshot};
 use invoices::lake::names::{self, Table};
 use invoices::money::MoneyType;
-use invoices::parquet::{Proof, invoice_batch, invoice_properties, invoice_schema};
+use invoices::parquet::{Proof, Shape, invoice_batch, invoice_properties, invoice_schema};
 use invoices::{
     ColumnsOf, Fingerprint, Invoice, InvoiceColumns, InvoiceOf, KeyKind, KeyKinds, Keys, Month, Texts, Window,
 };
@@ -155,12 +155,13 @@ fn object_of(columns: ColumnsOf<impl Keys>, claimed: &Fingerprint, keys: KeyKind
         keys,
         snapshot: SourceSnapshot::default(),
     };
+    let shape = Shape { keys, ..Shape::plain(MONEY) };
     let mut bytes = Vec::new();
     // Small row groups, so that there are several.
     let properties = Some(invoice_properties(100));
     let mut writer =
-        ArrowWriter::try_new(&mut bytes, invoice_schema(MONEY, keys), properties).unwrap();
-    writer.write(&invoice_batch(columns, MONEY, keys).unwrap()).unwrap();
+        ArrowWriter::try_new(&mut bytes, invoice_schema(&shape), properties).unwrap();
+    writer.write(&invoice_batch(columns, &shape).unwrap()).unwrap();
     writer.append_key_value_metadata(proof.to_key_value().unwrap());
     writer.close().unwrap();
     bytes.into()

@@ -10,7 +10,7 @@ use invoices::lake::names::{self, PartitionBy, Table};
 use invoices::lake::{Lake, Object};
 use invoices::money::{self, MoneyType};
 use invoices::parquet::{
-    Proof, invoice_batch, invoice_properties, invoice_schema, read_invoices, read_proof,
+    Proof, Shape, invoice_batch, invoice_properties, invoice_schema, read_invoices, read_proof,
 };
 use invoices::source::SourceArgs;
 use invoices::task::LakeArgs;
@@ -219,11 +219,11 @@ fn invoice_object(columns: InvoiceColumns, proof: &Proof) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(
         &mut bytes,
-        invoice_schema(MONEY, KeyKinds::default()),
+        invoice_schema(&Shape::plain(MONEY)),
         Some(invoice_properties(1000)),
     )
     .unwrap();
-    writer.write(&invoice_batch(columns, MONEY, KeyKinds::default()).unwrap()).unwrap();
+    writer.write(&invoice_batch(columns, &Shape::plain(MONEY)).unwrap()).unwrap();
     writer.append_key_value_metadata(proof.to_key_value().unwrap());
     writer.close().unwrap();
     bytes

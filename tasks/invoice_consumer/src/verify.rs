@@ -108,7 +108,7 @@ fn look(args: &VerifyArgs, store: &Store, window: Window) -> Result<(BTreeMap<Mo
 /// The hash of a decided invoice, equal to that of its row in the source.
 fn decided_hash() -> String {
     let columns = ["invoice_id", "issue_date", "issuer_id", "receiver_id", "(amount_cents::numeric / 100)"];
-    row_hash_sql(true, &columns.map(str::to_owned))
+    row_hash_sql(true, &columns.map(str::to_owned), &[])
 }
 
 /// The decisions that stand, as a FROM clause with a condition: those on invoices of a part of the calendar.

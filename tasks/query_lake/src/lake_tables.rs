@@ -107,7 +107,8 @@ fn value(path: &str, column: &Column) -> Result<ScalarValue> {
 /// A decimal that holds every BIGINT.
 const BIGINT_DIGITS: ColumnType = ColumnType::Decimal { precision: 19, scale: 0 };
 
-/// A type that holds the values of both: ids of months that were read before a key became text are numbers.
+/// A type that holds the values of both: ids of months that were read before a key became text are numbers. Text holds
+/// everything.
 fn wider(a: ColumnType, b: ColumnType) -> ColumnType {
     match (a, b) {
         (
@@ -118,10 +119,10 @@ fn wider(a: ColumnType, b: ColumnType) -> ColumnType {
             let whole = (p1 - s1).max(p2 - s2);
             ColumnType::Decimal { precision: (whole + scale).min(38), scale }
         }
-        (ColumnType::Text, _) | (_, ColumnType::Text) => ColumnType::Text,
         (ColumnType::BigInt, ColumnType::Decimal { .. }) => wider(BIGINT_DIGITS, b),
         (ColumnType::Decimal { .. }, ColumnType::BigInt) => wider(a, BIGINT_DIGITS),
-        (known, _) => known,
+        (known, other) if known == other => known,
+        _ => ColumnType::Text,
     }
 }
 
@@ -133,5 +134,7 @@ fn data_type(column: &Column) -> DataType {
         ColumnType::Date => DataType::Date32,
         ColumnType::Decimal { precision, scale } => DataType::Decimal128(precision, scale.cast_signed()),
         ColumnType::Text => DataType::Utf8,
+        ColumnType::Bool => DataType::Boolean,
+        ColumnType::Double => DataType::Float64,
     }
 }

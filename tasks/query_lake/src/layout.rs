@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, Schema};
 use invoices::lake::commit::CommitRecord;
 use invoices::lake::names::{MONTH_COLUMN, PartitionBy, Table};
-use invoices::parquet::invoice_schema;
+use invoices::parquet::{Shape, invoice_schema};
 use invoices::statistics::{self, BUSINESS_ID, Scope};
 use invoices::{Error, KeyKind, KeyKinds, Result};
 use std::fmt;
@@ -24,6 +24,8 @@ pub enum ColumnType {
     Date,
     Decimal { precision: u8, scale: u8 },
     Text,
+    Bool,
+    Double,
 }
 
 impl fmt::Display for ColumnType {
@@ -35,6 +37,8 @@ impl fmt::Display for ColumnType {
             ColumnType::Date => f.write_str("DATE"),
             ColumnType::Decimal { precision, scale } => write!(f, "DECIMAL({precision},{scale})"),
             ColumnType::Text => f.write_str("STRING"),
+            ColumnType::Bool => f.write_str("BOOLEAN"),
+            ColumnType::Double => f.write_str("DOUBLE"),
         }
     }
 }
@@ -69,7 +73,7 @@ impl Layout {
         let by = partition_by(table, record)?;
         let (money, keys) = (record.money, KeyKinds::of_options(&record.options));
         let schema = match table {
-            Table::Invoices => invoice_schema(money, keys),
+            Table::Invoices => invoice_schema(&Shape::of_record(record)),
             Table::ByBusiness | Table::StagedByBusiness => {
                 statistics::schema(money, Scope::Month, keys.business)
             }
@@ -128,6 +132,9 @@ fn columns_of(schema: &Schema) -> Result<Vec<Column>> {
                 ColumnType::Decimal { precision: *precision, scale: scale.unsigned_abs() }
             }
             DataType::Utf8 => ColumnType::Text,
+            DataType::Boolean => ColumnType::Bool,
+            DataType::Float64 => ColumnType::Double,
+            DataType::Date32 => ColumnType::Date,
             other => return Err(Error::bug(format!("column {} has type {other}", field.name()))),
         };
         Ok(Column::new(field.name(), column_type))

@@ -138,7 +138,7 @@ fn is_value(text: &str, column_type: ColumnType) -> bool {
         ColumnType::Int => text.parse::<i32>().is_ok(),
         ColumnType::BigInt => text.parse::<i64>().is_ok(),
         ColumnType::Text => unescaped(text).is_some_and(|value| !value.is_empty()),
-        ColumnType::Timestamp | ColumnType::Decimal { .. } => false,
+        ColumnType::Timestamp | ColumnType::Decimal { .. } | ColumnType::Bool | ColumnType::Double => false,
     }
 }
 
@@ -171,6 +171,8 @@ fn is_stored_as(column_type: ColumnType, physical: PhysicalType) -> bool {
         ColumnType::BigInt | ColumnType::Timestamp => physical == PhysicalType::INT64,
         ColumnType::Int | ColumnType::Date => physical == PhysicalType::INT32,
         ColumnType::Text => physical == PhysicalType::BYTE_ARRAY,
+        ColumnType::Bool => physical == PhysicalType::BOOLEAN,
+        ColumnType::Double => physical == PhysicalType::DOUBLE,
         ColumnType::Decimal { .. } => {
             matches!(physical, PhysicalType::INT32 | PhysicalType::INT64 | PhysicalType::FIXED_LEN_BYTE_ARRAY)
         }

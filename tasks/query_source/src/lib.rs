@@ -68,7 +68,7 @@ fn run_once(args: &Args, window: Window, task: &Task, lake: &Lake) -> Result<Opt
         report.warn(sentence);
     }
 
-    let form = Form::new(source.money(), source.keys(), &args.select);
+    let form = Form::new(&source.shape(), &args.select);
     let cold = plan::nothing_known(window, &known, &form);
     let compares = args.refresh == args::Refresh::Changed && !cold;
     let fingerprints = if compares || args.dry_run { Some(source.fingerprints(window)?) } else { None };

@@ -4,9 +4,8 @@ use bytes::Bytes;
 use invoices::fingerprint::FingerprintRecord;
 use invoices::lake::commit::SourceSnapshot;
 use invoices::lake::{Lake, Object, Upload, names, names::Table};
-use invoices::money::MoneyType;
-use invoices::parquet::{Proof, invoice_batch, invoice_properties, invoice_schema};
-use invoices::{ColumnsOf, Error, Fingerprint, KeyKinds, Keys, Month, Result};
+use invoices::parquet::{Proof, Shape, invoice_batch, invoice_properties, invoice_schema};
+use invoices::{ColumnsOf, Error, Fingerprint, Keys, Month, Result};
 use parquet::arrow::ArrowWriter;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +17,7 @@ const ROWS_PER_GROUP: usize = 128 * 1024;
 /// A month being written. Rows become Parquet in whatever thread brings them.
 pub struct MonthWriter {
     pub month: Month,
-    money: MoneyType,
-    keys: KeyKinds,
+    shape: Arc<Shape>,
     runtime: Handle,
     lake: Lake,
     /// Made with the first row: a month without invoices has no object.
@@ -34,8 +32,8 @@ struct Open {
 }
 
 impl MonthWriter {
-    pub fn new(month: Month, money: MoneyType, keys: KeyKinds, runtime: Handle, lake: Lake) -> Self {
-        Self { month, money, keys, runtime, lake, open: None, fingerprint: Fingerprint::default() }
+    pub fn new(month: Month, shape: Arc<Shape>, runtime: Handle, lake: Lake) -> Self {
+        Self { month, shape, runtime, lake, open: None, fingerprint: Fingerprint::default() }
     }
 
     pub fn path(&self) -> String {
@@ -44,8 +42,8 @@ impl MonthWriter {
 
     /// Adds rows; waits while the store is slower than the source.
     pub fn write(&mut self, columns: ColumnsOf<impl Keys>) -> Result<()> {
-        self.fingerprint.merge(Fingerprint::of(&columns, self.money));
-        let batch = invoice_batch(columns, self.money, self.keys)?;
+        self.fingerprint.merge(Fingerprint::of(&columns, self.shape.money));
+        let batch = invoice_batch(columns, &self.shape)?;
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.start()?,
@@ -60,7 +58,7 @@ impl MonthWriter {
         let sink = Sink::default();
         let properties = invoice_properties(ROWS_PER_GROUP);
         let parquet =
-            ArrowWriter::try_new(sink.clone(), invoice_schema(self.money, self.keys), Some(properties))?;
+            ArrowWriter::try_new(sink.clone(), invoice_schema(&self.shape), Some(properties))?;
         let upload = self.runtime.block_on(self.lake.upload(&self.path()))?;
         Ok(Open { parquet, sink, upload })
     }
@@ -69,9 +67,9 @@ impl MonthWriter {
     pub async fn finish(self, snapshot: &SourceSnapshot) -> Result<Option<Object>> {
         let Some(mut open) = self.open else { return Ok(None) };
         let proof = Proof {
-            invoices: FingerprintRecord::new(&self.fingerprint, self.money.scale),
-            money: self.money,
-            keys: self.keys,
+            invoices: FingerprintRecord::new(&self.fingerprint, self.shape.money.scale),
+            money: self.shape.money,
+            keys: self.shape.keys,
             snapshot: snapshot.clone(),
         };
         open.parquet.append_key_value_metadata(proof.to_key_value()?);

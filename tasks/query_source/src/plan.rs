@@ -6,7 +6,8 @@ use invoices::lake::Object;
 use invoices::lake::commit::CommitRecord;
 use invoices::money::MoneyType;
 use invoices::source::{MonthFingerprints, SelectArgs};
-use invoices::{KeyKinds, Month, Window};
+use invoices::parquet::Shape;
+use invoices::{Month, MoreColumn, Window};
 use std::collections::BTreeMap;
 
 /// Layout of the objects; a program with another layout writes every month again.
@@ -19,13 +20,14 @@ const MONTH_BYTES: u64 = 10 << 20;
 #[derive(Debug, Clone)]
 pub struct Form {
     pub money: MoneyType,
-    /// Layout, kinds of the ids, and which rows and amounts were asked for.
+    /// Layout, kinds of the ids, further columns, and which rows and amounts were asked for.
     pub options: String,
 }
 
 impl Form {
-    pub fn new(money: MoneyType, keys: KeyKinds, select: &SelectArgs) -> Self {
-        Self { money, options: format!("{LAYOUT}{}{}", keys.options(), select.options()) }
+    pub fn new(shape: &Shape, select: &SelectArgs) -> Self {
+        let (keys, more) = (shape.keys.options(), MoreColumn::options(&shape.more));
+        Self { money: shape.money, options: format!("{LAYOUT}{keys}{more}{}", select.options()) }
     }
 }
 
@@ -94,13 +96,13 @@ pub(crate) mod tests {
     use super::*;
     use chrono::NaiveDate;
     use invoices::Fingerprint;
-    use invoices::KeyKind;
+    use invoices::{KeyKind, KeyKinds};
     use invoices::fingerprint::FingerprintRecord;
 
     const MONEY: MoneyType = MoneyType { precision: 12, scale: 2 };
 
     fn form() -> Form {
-        Form::new(MONEY, KeyKinds::default(), &SelectArgs::default())
+        Form::new(&Shape::plain(MONEY), &SelectArgs::default())
     }
 
     pub fn window() -> Window {
@@ -138,7 +140,7 @@ pub(crate) mod tests {
     #[test]
     fn months_that_were_selected_otherwise_are_read_again() {
         let select = SelectArgs { condition: Some("a = 1".to_owned()), ..SelectArgs::default() };
-        let form = Form::new(MONEY, KeyKinds::default(), &select);
+        let form = Form::new(&Shape::plain(MONEY), &select);
         let source = fingerprints(&[1, 1, 1]);
         let plan = Plan::new(Refresh::Changed, window(), &all_known(), Some(&source), &form);
         assert_eq!((plan.read.len(), form.options.as_str()), (3, "layout=1 where=\"a = 1\""));
@@ -146,8 +148,8 @@ pub(crate) mod tests {
 
     #[test]
     fn months_with_ids_of_another_kind_are_read_again() {
-        let keys = KeyKinds { business: KeyKind::Text, ..KeyKinds::default() };
-        let form = Form::new(MONEY, keys, &SelectArgs::default());
+        let keys = KeyKinds::of_business(KeyKind::Text);
+        let form = Form::new(&Shape { keys, ..Shape::plain(MONEY) }, &SelectArgs::default());
         let source = fingerprints(&[1, 1, 1]);
         let plan = Plan::new(Refresh::Changed, window(), &all_known(), Some(&source), &form);
         assert_eq!((plan.read.len(), form.options.as_str()), (3, "layout=1 business_id=text"));

@@ -3,6 +3,7 @@
 use super::condition::{Condition, Language};
 use super::url::SourceUrl;
 use crate::error::{Error, Result};
+use crate::more::MoreName;
 use clap::{Args, ValueEnum};
 
 /// Source database and table.
@@ -43,6 +44,11 @@ pub struct SelectArgs {
     #[arg(long, env = "ROUND_FLOATS", value_parser = clap::value_parser!(u8).range(0..=10), value_name = "DIGITS")]
     pub round_floats: Option<u8>,
 
+    /// Further columns for the lake's invoices: status, or due_date=DueOn where the source has another name; several
+    /// with commas
+    #[arg(long = "column", env = "SOURCE_COLUMNS", value_delimiter = ',', value_name = "NAME[=SOURCE]")]
+    pub more: Vec<MoreName>,
+
     /// Zone whose days and months count, for issue dates with a time zone: Europe/Madrid; UTC by default
     #[arg(long, env = "SOURCE_TIME_ZONE", value_name = "ZONE")]
     pub time_zone: Option<String>,
@@ -63,6 +69,19 @@ impl SelectArgs {
     /// As [`Condition::parse`].
     pub fn condition(&self, language: Language) -> Result<Option<Condition>> {
         self.condition.as_deref().map(|text| Condition::parse(text, language)).transpose()
+    }
+
+    /// The further columns, each name once.
+    ///
+    /// # Errors
+    /// Usage for a name that is there twice.
+    pub fn more_columns(&self) -> Result<&[MoreName]> {
+        for (at, column) in self.more.iter().enumerate() {
+            if self.more[..at].iter().any(|other| other.name == column.name) {
+                return Err(Error::usage(format!("--column names {} twice", column.name)));
+            }
+        }
+        Ok(&self.more)
     }
 
     /// What differs from the defaults, for commit records: empty when nothing does.

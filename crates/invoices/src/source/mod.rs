@@ -15,7 +15,7 @@ pub use url::SourceUrl;
 
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, NULL_BUSINESS};
-use crate::key::KeyKinds;
+use crate::parquet::Shape;
 use crate::lake::commit::SourceSnapshot;
 use crate::money::MoneyType;
 use crate::month::{Month, Window};
@@ -63,12 +63,14 @@ impl Source {
         }
     }
 
-    /// What the ids of invoices and businesses are.
-    pub fn keys(&self) -> KeyKinds {
-        match self {
-            Self::Postgres(session) => session.table.keys,
-            Self::Sqlite(session) => session.keys,
-        }
+    /// What the rows look like in the lake.
+    pub fn shape(&self) -> Shape {
+        let (keys, more) = match self {
+            Self::Postgres(session) => (session.table.keys, &session.table.more),
+            Self::Sqlite(session) => (session.keys, &session.more),
+        };
+        let more = more.iter().map(|(column, _)| column.clone()).collect();
+        Shape { money: self.money(), keys, more }
     }
 
     /// What each month of the window adds up to; months without invoices are absent.

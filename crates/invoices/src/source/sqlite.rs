@@ -8,13 +8,14 @@ use super::args::{AmountUnit, ColumnNames, SelectArgs, SourceArgs, quote};
 use super::condition::{Condition, Language};
 use super::repeated::is_unique_in_sqlite;
 pub use super::sqlite_types::{SqliteKeys, timestamp_us};
-use super::sqlite_types::{key_kinds, odd_row, odd_sql, without_id};
+use super::sqlite_types::{declared, key_kinds, odd_row, odd_sql, without_id};
 use super::{MonthFingerprints, UNDATED_NAMED, undated};
 use crate::error::{Error, Result};
 use crate::invoice::InvoiceOf;
 use crate::key::{Key, KeyKinds, Texts};
 use crate::lake::commit::SourceSnapshot;
 use crate::money::{self, MAX_PRECISION, MoneyType};
+use crate::more::{self, MoreColumn, MoreName};
 use crate::month::{Month, Window};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct Session {
     names: ColumnNames,
     /// What the ids are.
     pub keys: KeyKinds,
+    /// Columns beside the five, each with SQL of its values on their way.
+    pub more: Vec<(MoreColumn, String)>,
     pub money: MoneyType,
     pub unit: AmountUnit,
     pub snapshot: SourceSnapshot,
@@ -70,6 +73,7 @@ impl Session {
         let is_cents = select.amount_unit == AmountUnit::Cents;
         let mut session = Self {
             keys: KeyKinds::default(),
+            more: Vec::new(),
             path: path.to_owned(),
             names: args.columns.clone(),
             money: MoneyType {
@@ -88,13 +92,14 @@ impl Session {
             table,
             name,
         };
-        session.begin(args)?;
+        session.begin(args, select)?;
         session.keys = key_kinds(&session.connection, &session.name, &session.table, &session.names)?;
+        session.more = session.describe(select.more_columns()?)?;
         Ok(session)
     }
 
     /// Starts the read transaction and checks table and columns.
-    fn begin(&self, args: &SourceArgs) -> Result<()> {
+    fn begin(&self, args: &SourceArgs, select: &SelectArgs) -> Result<()> {
         let begun = self.connection.execute_batch("begin");
         begun.map_err(|error| failed("cannot read the SQLite file", error))?;
         let columns = self.names.in_order().map(quote).join(", ");
@@ -107,23 +112,23 @@ impl Session {
         });
         let text = |error: &rusqlite::Error| error.to_string();
         match prepared {
-            Ok(_) => self.check_columns(args),
+            Ok(_) => self.check_columns(args, select),
             Err(error) if text(&error).contains("no such table") => Err(Error::config(format!(
                 "table {} does not exist in {}; check --table",
                 args.table,
                 self.path.display()
             ))),
-            Err(error) if text(&error).contains("no such column") => self.check_columns(args),
+            Err(error) if text(&error).contains("no such column") => self.check_columns(args, select),
             Err(error) => Err(failed("cannot read the SQLite file", error)),
         }
     }
 
-    fn check_columns(&self, args: &SourceArgs) -> Result<()> {
+    fn check_columns(&self, args: &SourceArgs, select: &SelectArgs) -> Result<()> {
         let sql = format!("select * from {} limit 0", self.table);
         let statement =
             self.connection.prepare(&sql).map_err(|error| failed("cannot read the table", error))?;
         let existing = statement.column_names();
-        for name in self.names.in_order() {
+        for name in self.names.in_order().into_iter().chain(select.more.iter().map(|more| more.source.as_str())) {
             if !existing.iter().any(|column| column.eq_ignore_ascii_case(name)) {
                 return Err(Error::config(format!(
                     "table {} has no column {name:?}; name it with the --…-column options",
@@ -176,7 +181,33 @@ impl Session {
             sent(&id),
             sent(&issuer),
             sent(&receiver)
-        )
+        ) + &self.more.iter().map(|(_, sql)| format!(", {sql}")).collect::<String>()
+    }
+
+    fn describe(&self, names: &[MoreName]) -> Result<Vec<(MoreColumn, String)>> {
+        let describe = |MoreName { name, source }: &MoreName| {
+            let declared = declared(&self.connection, &self.name, source);
+            let (kind, sql) = more::of_sqlite(&declared, &quote(source));
+            (MoreColumn { name: name.clone(), kind }, sql)
+        };
+        Ok(names.iter().map(describe).collect())
+    }
+
+    /// Values of the further columns, as Postgres would send them.
+    ///
+    /// # Errors
+    /// Refused, with the invoice's id, for one of another type than its column's.
+    pub fn more(&self, id: impl Key, sent: &[impl AsRef<str>]) -> Result<Vec<String>> {
+        let value = |((column, _), sent): (&(MoreColumn, String), &_)| {
+            let sent: &str = AsRef::<str>::as_ref(sent);
+            more::from_sqlite(column.kind, sent).ok_or_else(|| {
+                let (name, kind, value) = (&column.name, column.kind, sent.trim_start_matches(more::SIGN));
+                Error::refused(format!(
+                    "invoice {id}: column {name} holds {value}, which is not {kind}; correct it in the source"
+                ))
+            })
+        };
+        self.more.iter().zip(sent).map(value).collect()
     }
 
     /// Adds up the months, and looks at the type of every value of every row on the way.
@@ -222,7 +253,12 @@ impl Session {
             if window.contains(month) {
                 let parties = [&issuer, &receiver].map(Ids::key);
                 let invoice = self.invoice(id, &date, parties, &amount)?;
-                fingerprints.entry(month).or_default().add(invoice, self.money);
+                let sent = (6..6 + self.more.len()).map(|column| row.get(column));
+                let sent: Vec<String> =
+                    sent.collect::<rusqlite::Result<_>>().map_err(|error| failed(doing, error))?;
+                let more = self.more(id, &sent)?;
+                let more = more.iter().map(String::as_str);
+                fingerprints.entry(month).or_default().add(invoice, more, self.money);
             }
         }
         if without_month > 0 {

@@ -62,11 +62,15 @@ pub fn key_kinds(connection: &Connection, name: &str, rows: &str, names: &Column
     Ok(KeyKinds { invoice: kind(&names.invoice_id_column)?, business })
 }
 
+/// What a column of a table declares, in upper case; nothing for a column that declares nothing.
+pub fn declared(connection: &Connection, table: &str, column: &str) -> String {
+    let sql = "select upper(type) from pragma_table_info(?1) where name = ?2 collate nocase";
+    connection.query_row(sql, [table, column], |row| row.get::<_, String>(0)).unwrap_or_default()
+}
+
 fn key_kind(connection: &Connection, name: &str, rows: &str, column: &str) -> Result<KeyKind> {
     let doing = "cannot read the SQLite file";
-    let sql = "select upper(type) from pragma_table_info(?1) where name = ?2 collate nocase";
-    let declared = connection.query_row(sql, [name, column], |row| row.get::<_, String>(0));
-    let declared = declared.unwrap_or_default();
+    let declared = declared(connection, name, column);
     // SQLite's own rules of affinity, in their order.
     if declared.contains("INT") {
         return Ok(KeyKind::Integer);

@@ -6,6 +6,7 @@ use super::postgres::failed;
 use super::repeated::is_unique_in_postgres;
 use crate::error::{Error, Result};
 use crate::fingerprint::{key_hash_sql, row_hash_sql};
+use crate::more::{self, MoreColumn, MoreKind, MoreName};
 use crate::key::{BIGINT_DIGITS, KeyKind, KeyKinds, MAX_DIGITS};
 use crate::money::{MAX_PRECISION, MoneyType};
 use crate::month::Month;
@@ -42,6 +43,8 @@ pub struct PostgresTable {
     /// Which of the ids of invoice, issuer and receiver are `char(n)`, whose cast to text would lose the spaces at
     /// their end.
     are_padded: [bool; 3],
+    /// Columns beside the five, each with SQL of its values on their way.
+    pub more: Vec<(MoreColumn, String)>,
     pub money: MoneyType,
     pub date_type: DateType,
     /// Zone of the days and months, one that the server knows.
@@ -129,8 +132,10 @@ impl PostgresTable {
         }
         let heaps = Self::heaps(client, oid, &kind, &relation)?;
         let date_type = date_type(&date_column, date)?;
+        let zone = zone(client, select, date_type, date)?;
         Ok(Self {
-            zone: zone(client, select, date_type, date)?,
+            more: Self::more(client, oid, args, select)?,
+            zone,
             date_type,
             money: money_type(&amount_column, amount, args.amount_scale, select)?,
             amount: amount_of(&amount_column, select),
@@ -143,6 +148,29 @@ impl PostgresTable {
             keys: KeyKinds { invoice, business },
             are_padded,
         })
+    }
+
+    fn more(
+        client: &mut Client,
+        oid: u32,
+        args: &SourceArgs,
+        select: &SelectArgs,
+    ) -> Result<Vec<(MoreColumn, String)>> {
+        let zone = select.time_zone.as_deref().unwrap_or(UTC).replace('\'', "''");
+        let describe = |name: &MoreName| {
+            let column = Self::column(client, oid, &name.source, &args.table)?;
+            let (kind, sql) = more::of_postgres(
+                &column.type_name,
+                column.precision_and_scale(),
+                &quote(&name.source),
+                &zone,
+            );
+            if kind == MoreKind::Text {
+                require_utf8(client, &name.source)?;
+            }
+            Ok((MoreColumn { name: name.name.clone(), kind }, sql))
+        };
+        select.more_columns()?.iter().map(describe).collect()
     }
 
     fn column(client: &mut Client, oid: u32, name: &str, table: &str) -> Result<Column> {
@@ -235,7 +263,8 @@ impl PostgresTable {
 
     /// SQL of a row's hash, [`crate::fingerprint::row_hash`] in Rust.
     pub fn row_hash_sql(&self) -> String {
-        row_hash_sql(self.keys.are_integers(), &self.expressions())
+        let more: Vec<String> = self.more.iter().map(|(_, sql)| sql.clone()).collect();
+        row_hash_sql(self.keys.are_integers(), &self.expressions(), &more)
     }
 
     /// The rows that are invoices, for FROM.
@@ -326,7 +355,7 @@ fn require_utf8(client: &mut Client, name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::config(format!(
-        "column {name} is text in a database whose encoding is {encoding}; ids may be text in a UTF8 database alone"
+        "column {name} is text in a database whose encoding is {encoding}; texts come from a UTF8 database alone"
     )))
 }
 

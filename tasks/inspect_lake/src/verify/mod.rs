@@ -12,7 +12,7 @@ mod verdict;
 use crate::args::VerifyArgs;
 use crate::table::Form;
 use futures::{StreamExt, TryStreamExt, stream};
-use invoices::Result;
+use invoices::{MoreColumn, Result};
 use invoices::source::Source;
 use invoices::task::Progress;
 use month::{MonthReader, MonthState};
@@ -32,6 +32,7 @@ pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     let mut source = Source::open(&args.source, &args.select)?;
     let snapshot = source.snapshot().clone();
     let money = source.money();
+    let more = source.shape().more;
     let fingerprints = source.fingerprints(window)?;
     // The snapshot holds back vacuum in the source, and the lake may take its time: it is kept only where
     // every invoice must be read in it once more.
@@ -49,6 +50,7 @@ pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
     let mut states: Vec<MonthState> = runtime.block_on(states.try_collect())?;
     drop(progress);
     for state in &mut states {
+        state.problems.extend(other_columns(state, &more));
         let exported = kept.as_ref().map(|source| source.snapshot().snapshot.as_str());
         let exported = exported.filter(|id| !id.is_empty());
         name_invoices(state, args, exported, &reader, runtime)?;
@@ -57,6 +59,23 @@ pub fn run(args: &VerifyArgs, form: Form, runtime: &Runtime) -> Result<Value> {
 
     report::show(&states, money, form, args.quiet);
     report::result(&states, money, &snapshot)
+}
+
+/// The sentence for a month whose columns are not those that were asked for.
+fn other_columns(state: &MonthState, asked: &[MoreColumn]) -> Option<String> {
+    let found = state.invoices.content.as_ref().ok().filter(|_| !state.invoices.objects.is_empty())?;
+    let text = |columns: &[MoreColumn]| {
+        let text = MoreColumn::options(columns).trim_start().replace(" column=", ", ").replace("column=", "");
+        if text.is_empty() { "none".to_owned() } else { text }
+    };
+    (found.more != asked).then(|| {
+        format!(
+            "invoices has the further columns {} where --column says {}; give --column as query_source had it, or run \
+             query_source",
+            text(&found.more),
+            text(asked)
+        )
+    })
 }
 
 /// Compares the month's invoices one by one where that was asked for, and where the sums differ, so that

@@ -72,6 +72,7 @@ impl MonthReader {
                 |all: &mut Invoices, one| {
                     all.fingerprint.merge(one.fingerprint);
                     all.proof = one.proof;
+                    all.more = one.more;
                     Ok(())
                 },
             )

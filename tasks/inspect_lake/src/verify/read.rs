@@ -5,9 +5,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 use bytes::Bytes;
 use invoices::money::MoneyType;
-use invoices::parquet::{Proof, invoice_schema, read_invoices, read_proof};
+use invoices::parquet::{Proof, Shape, invoice_schema, read_invoices, read_proof};
 use invoices::statistics::{ISSUED_COUNT, RECEIVED_COUNT, TOTAL_ISSUED, TOTAL_RECEIVED};
-use invoices::{ColumnsOf, Error, Fingerprint, KeyKinds, Keys, Result, Texts};
+use invoices::{ColumnsOf, Error, Fingerprint, Keys, MoreColumn, Result, Texts};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -16,6 +16,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 pub struct Invoices {
     pub fingerprint: Fingerprint,
     pub proof: Option<Proof>,
+    /// Columns beside the five.
+    pub more: Vec<MoreColumn>,
 }
 
 /// One side of `invoice_by_business`.
@@ -56,8 +58,8 @@ impl Side {
 pub fn invoices_of(object: Bytes, money: MoneyType) -> Result<Invoices> {
     let found = ParquetRecordBatchReaderBuilder::try_new(object.clone())?;
     // What the ids are the object says; the source's row hashes say whether that is right.
-    let keys = KeyKinds::of_schema(found.schema()).unwrap_or_default();
-    for field in invoice_schema(money, keys).fields() {
+    let shape = Shape::of_schema(found.schema(), money);
+    for field in invoice_schema(&shape).fields() {
         // Equal integers at another scale would be other amounts.
         let actual = found.schema().field_with_name(field.name()).ok();
         if actual.map(|actual| actual.data_type()) != Some(field.data_type()) {
@@ -67,11 +69,11 @@ pub fn invoices_of(object: Bytes, money: MoneyType) -> Result<Invoices> {
         }
     }
     let proof = read_proof(&object)?;
-    let fingerprint = match keys.are_integers() {
+    let fingerprint = match shape.keys.are_integers() {
         true => fingerprint_of::<Vec<i64>>(object, money)?,
         false => fingerprint_of::<Texts>(object, money)?,
     };
-    Ok(Invoices { fingerprint, proof })
+    Ok(Invoices { fingerprint, proof, more: shape.more })
 }
 
 fn fingerprint_of<Ids: Keys>(object: Bytes, money: MoneyType) -> Result<Fingerprint> {

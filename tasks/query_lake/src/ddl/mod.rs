@@ -111,19 +111,16 @@ pub fn definition(lake: &Lake, committed: &Committed) -> Result<Definition> {
             filled.len()
         )));
     }
-    // Objects whose ids are numbers are not read as texts by other engines.
-    let kinds = |layout: &Layout| -> Vec<(String, bool)> {
-        let ids = layout.all().filter(|column| column.name.ends_with("_id"));
-        let mut kinds: Vec<_> =
-            ids.map(|column| (column.name.clone(), column.column_type == ColumnType::Text)).collect();
-        kinds.sort();
-        kinds
-    };
-    if filled.iter().any(|layout| kinds(layout) != kinds(first)) {
-        return Err(Error::refused(format!(
-            "ids are text in some months of {table} and numbers in others, and other engines expect one; run query_source \
-             --refresh window and the tasks behind it for all of them"
-        )));
+    // Objects with numbers are not read as texts by other engines.
+    for column in filled.iter().flat_map(|layout| layout.all()) {
+        let is_other = |other: &&Column| other.name == column.name && !is_alike(other, column);
+        if let Some(other) = first.all().find(is_other) {
+            return Err(Error::refused(format!(
+                "column {} of {table} is {} in some months and {} in others, and other engines expect one type; run \
+                 query_source --refresh window and the tasks behind it for all of them",
+                column.name, column.column_type, other.column_type
+            )));
+        }
     }
     let is_partition =
         |column: &Column| first.partition_columns.iter().any(|partition| partition.name == column.name);
@@ -137,6 +134,12 @@ pub fn definition(lake: &Lake, committed: &Committed) -> Result<Definition> {
         partitions,
         location: lake.locate(table.folder()),
     })
+}
+
+/// Whether one declaration serves both: decimals are declared as the wider one.
+fn is_alike(a: &Column, b: &Column) -> bool {
+    let is_decimal = |column: &Column| matches!(column.column_type, ColumnType::Decimal { .. });
+    a.column_type == b.column_type || (is_decimal(a) && is_decimal(b))
 }
 
 impl Definition {

@@ -33,6 +33,7 @@ pub fn statements(definition: &Definition, database: Option<&str>) -> String {
 fn type_name(column_type: ColumnType) -> String {
     match column_type {
         ColumnType::Text => "VARCHAR(65535)".to_owned(),
+        ColumnType::Double => "DOUBLE PRECISION".to_owned(),
         other => other.to_string(),
     }
 }

@@ -213,6 +213,8 @@ fn type_name(column_type: ColumnType) -> String {
         ColumnType::Date => "date".to_owned(),
         ColumnType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
         ColumnType::Text => "string".to_owned(),
+        ColumnType::Bool => "boolean".to_owned(),
+        ColumnType::Double => "double".to_owned(),
     }
 }
 

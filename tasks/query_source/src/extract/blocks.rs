@@ -141,8 +141,10 @@ fn share(ranges: &[BlockRange], parts: usize) -> Vec<Vec<BlockRange>> {
 /// One query over a share: chunk by chunk, each one message of many rows.
 fn chunked(table: &PostgresTable, share: &[BlockRange], condition: &str) -> String {
     let step = CHUNK_BLOCKS;
-    let columns =
-        wire::columns_sql(table).map(|column| format!("string_agg({column}, ''::bytea)")).join(", ");
+    let columns = wire::columns_sql(table).into_iter();
+    let columns: Vec<String> =
+        columns.map(|column| format!("string_agg({column}, ''::bytea)")).collect();
+    let columns = columns.join(", ");
     let parts: Vec<String> = share
         .iter()
         .map(|BlockRange { heap, first, end }| {

@@ -16,6 +16,7 @@ use invoices::source::{MonthFingerprints, Source};
 use invoices::task::Task;
 use invoices::{Error, Month, Result, Texts, Window};
 use router::Router;
+use std::sync::Arc;
 
 /// What was read of a group of months, and what the source says of them.
 pub struct Extraction {
@@ -36,15 +37,15 @@ pub fn extract(
     let (Some(&first), Some(&last)) = (months.first(), months.last()) else {
         return Err(Error::bug("no month to read"));
     };
-    let (money, keys) = (source.money(), source.keys());
+    let shape = Arc::new(source.shape());
     let runtime = task.runtime.handle().clone();
-    let writer = |month: &Month| MonthWriter::new(*month, money, keys, runtime.clone(), lake.clone());
+    let writer = |month: &Month| MonthWriter::new(*month, shape.clone(), runtime.clone(), lake.clone());
     let router = Router::new(months.iter().map(writer).collect());
     let window = Window { first, last };
     let outcome = match source {
         Source::Postgres(session) => {
             let extract =
-                if keys.are_integers() { postgres::extract::<Vec<i64>> } else { postgres::extract::<Texts> };
+                if shape.keys.are_integers() { postgres::extract::<Vec<i64>> } else { postgres::extract::<Texts> };
             extract(session, &router, months, usize::from(args.connections), known.cloned())
         }
         Source::Sqlite(session) => sqlite::extract(session, &router, window, known.cloned()),

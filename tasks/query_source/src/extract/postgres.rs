@@ -29,6 +29,7 @@ pub fn extract<Ids: wire::SentKeys>(
     let window = Window { first: months[0], last: months[months.len() - 1] };
     let money = session.table.money;
     let amount_column = session.table.names.amount_column.clone();
+    let more = session.table.more.len();
     let progress = Progress::new("rows", reading.rows_estimate);
     let partitions = partitions(session, &reading)?;
     let cancelled = AtomicBool::new(false);
@@ -39,7 +40,7 @@ pub fn extract<Ids: wire::SentKeys>(
                 let (progress, cancelled, amount_column) = (&progress, &cancelled, &amount_column);
                 scope.spawn(move || {
                     let reader = router.reader::<Ids>();
-                    let read = read(&mut partition, reader, money, amount_column, progress, cancelled);
+                    let read = read(&mut partition, reader, money, amount_column, more, progress, cancelled);
                     if read.is_err() {
                         cancelled.store(true, Ordering::Relaxed);
                     }
@@ -92,6 +93,7 @@ fn read<Ids: wire::SentKeys>(
     mut reader: Reader<'_, Ids>,
     money: MoneyType,
     amount_column: &str,
+    more: usize,
     progress: &Progress,
     cancelled: &AtomicBool,
 ) -> Result<()> {
@@ -101,12 +103,13 @@ fn read<Ids: wire::SentKeys>(
         for _ in 0..messages {
             let rows: i64 = parser.produce().map_err(connectorx_failed)?;
             let rows = u64::try_from(rows).unwrap_or_default();
-            let mut columns: [Vec<u8>; wire::COLUMNS] = Default::default();
-            for column in &mut columns {
-                let sent: Option<Vec<u8>> = parser.produce().map_err(connectorx_failed)?;
-                *column = sent.unwrap_or_default();
-            }
-            wire::decode::<Ids>(rows, &columns, money, amount_column, |invoice| reader.push(invoice))?;
+            let sent = wire::Sent::read(more, || {
+                let column: Option<Vec<u8>> = parser.produce().map_err(connectorx_failed)?;
+                Ok(column.unwrap_or_default())
+            })?;
+            wire::decode::<Ids>(rows, &sent, money, amount_column, |invoice, more| {
+                reader.push(invoice, more)
+            })?;
             progress.add(rows);
             failpoint!("query::reading");
             check_stop()?;

@@ -56,7 +56,7 @@ pub struct Reader<'a, Ids> {
 impl<Ids: Keys> Reader<'_, Ids> {
     /// Takes a row. A row of a month that isn't read is passed over: conditions on the date may be
     /// wider than the months.
-    pub fn push(&mut self, invoice: InvoiceOf<Ids::Key<'_>>) -> Result<()> {
+    pub fn push(&mut self, invoice: InvoiceOf<Ids::Key<'_>>, more: &[&str]) -> Result<()> {
         let (start, end) = self.router.bounds_us[self.current];
         if invoice.issue_date_us < start || end <= invoice.issue_date_us {
             match self.router.position(invoice.issue_date_us) {
@@ -65,7 +65,7 @@ impl<Ids: Keys> Reader<'_, Ids> {
             }
         }
         let batch = &mut self.batches[self.current];
-        batch.push(invoice);
+        batch.push_with(invoice, more);
         if batch.len() >= BATCH_ROWS {
             self.flush(self.current)?;
         }

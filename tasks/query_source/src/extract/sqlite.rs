@@ -53,8 +53,14 @@ fn read<Ids: SqliteKeys>(
             let issuer = next_key(&mut parser).map_err(failed)?;
             let receiver = next_key(&mut parser).map_err(failed)?;
             let amount: Box<str> = parser.produce().map_err(failed)?;
+            let mut sent: Vec<Box<str>> = Vec::new();
+            for _ in &session.more {
+                sent.push(parser.produce().map_err(failed)?);
+            }
+            let more = session.more(id, &sent)?;
+            let more: Vec<&str> = more.iter().map(String::as_str).collect();
             let parties = [&issuer, &receiver].map(Ids::key);
-            reader.push(session.invoice(id, &date, parties, &amount)?)?;
+            reader.push(session.invoice(id, &date, parties, &amount)?, &more)?;
             progress.add(1);
             count += 1;
             if count.is_multiple_of(4096) {

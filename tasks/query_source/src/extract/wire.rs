@@ -19,8 +19,27 @@ const WORD_BYTES: usize = 8;
 /// In front of a business that is text, so that the empty one is not a missing one.
 const SIGN: char = '=';
 
+/// The columns of a message, the further ones behind the five.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sent {
+    pub own: [Vec<u8>; COLUMNS],
+    pub more: Vec<Vec<u8>>,
+}
+
+impl Sent {
+    /// # Errors
+    /// What `next` says, which gives one column after the other.
+    pub fn read<E>(more: usize, mut next: impl FnMut() -> Result<Vec<u8>, E>) -> Result<Self, E> {
+        let mut sent = Self { own: Default::default(), more: vec![Vec::new(); more] };
+        for column in sent.own.iter_mut().chain(&mut sent.more) {
+            *column = next()?;
+        }
+        Ok(sent)
+    }
+}
+
 /// SQL of the columns' binary forms (bytea); NULL where an id, a date or an amount is missing.
-pub fn columns_sql(table: &PostgresTable) -> [String; COLUMNS] {
+pub fn columns_sql(table: &PostgresTable) -> Vec<String> {
     let [id, date, issuer, receiver, amount] = table.expressions();
     let are_integers = table.keys.are_integers();
     let text = |text: &str| format!("textsend({text}) || '\\x00'::bytea");
@@ -28,13 +47,14 @@ pub fn columns_sql(table: &PostgresTable) -> [String; COLUMNS] {
         true => format!("int8send(coalesce({column}, '{NULL_BUSINESS}'::int8))"),
         false => text(&format!("coalesce('{SIGN}' || {column}, '')")),
     };
-    [
+    let own = [
         if are_integers { format!("int8send({id})") } else { text(&id) },
         format!("timestamp_send({date})"),
         business(&issuer),
         business(&receiver),
         format!("numeric_send({amount})"),
-    ]
+    ];
+    own.into_iter().chain(table.more.iter().map(|(_, sql)| text(sql))).collect()
 }
 
 /// Ids as they travel.
@@ -86,12 +106,17 @@ impl SentKeys for Texts {
 /// bytes that are no rows.
 pub fn decode<'c, Ids: SentKeys>(
     rows: u64,
-    columns: &'c [Vec<u8>; COLUMNS],
+    sent: &'c Sent,
     money: MoneyType,
     amount_column: &str,
-    mut consume: impl FnMut(InvoiceOf<Ids::Key<'c>>) -> Result<()>,
+    mut consume: impl FnMut(InvoiceOf<Ids::Key<'c>>, &[&'c str]) -> Result<()>,
 ) -> Result<()> {
-    let [ids, dates, issuers, receivers, amounts] = columns;
+    let [ids, dates, issuers, receivers, amounts] = &sent.own;
+    if !sent.more.iter().all(|column| Texts::count(column) == Some(rows)) {
+        return Err(garbled());
+    }
+    let mut more: Vec<_> = sent.more.iter().map(|column| Texts::keys(column)).collect();
+    let mut values: Vec<&str> = Vec::with_capacity(more.len());
     let counts = [ids, issuers, receivers].map(|column| Ids::count(column));
     for count in counts.into_iter().chain([<Vec<i64>>::count(dates)]) {
         match rows.checked_sub(count.ok_or_else(garbled)?) {
@@ -112,13 +137,10 @@ pub fn decode<'c, Ids: SentKeys>(
             Error::refused(format!("invoice {invoice_id}: {amount_column} {error}; correct it in the source"))
         })?;
         rest = rest.get(amount_bytes..).ok_or_else(garbled)?;
-        consume(InvoiceOf {
-            invoice_id,
-            issue_date_us: date.wrapping_add(POSTGRES_EPOCH_US),
-            issuer_id,
-            receiver_id,
-            amount,
-        })?;
+        let issue_date_us = date.wrapping_add(POSTGRES_EPOCH_US);
+        values.clear();
+        values.extend(more.iter_mut().map(|column| column.next().unwrap_or_default()));
+        consume(InvoiceOf { invoice_id, issue_date_us, issuer_id, receiver_id, amount }, &values)?;
     }
     if rest.is_empty() { Ok(()) } else { Err(garbled()) }
 }
@@ -154,7 +176,8 @@ mod tests {
 
     fn decoded(rows: u64, columns: &[Vec<u8>; COLUMNS]) -> Result<Vec<Invoice>> {
         let mut invoices = Vec::new();
-        decode::<Vec<i64>>(rows, columns, CENTS, "amount_usd", |row| {
+        let sent = Sent { own: columns.clone(), more: Vec::new() };
+        decode::<Vec<i64>>(rows, &sent, CENTS, "amount_usd", |row, _| {
             invoices.push(row);
             Ok(())
         })?;
@@ -196,7 +219,8 @@ mod tests {
         ];
         let (mut found, mut businesses) = (Vec::new(), Vec::new());
         let mut decoded = |columns: &[Vec<u8>; COLUMNS]| {
-            decode::<Texts>(3, columns, CENTS, "amount_usd", |row| {
+            let sent = Sent { own: columns.clone(), more: Vec::new() };
+            decode::<Texts>(3, &sent, CENTS, "amount_usd", |row, _| {
                 found.push(row.invoice_id.to_owned());
                 businesses.push([row.issuer_id, row.receiver_id].map(|id| id.map(str::to_owned)));
                 Ok(())
@@ -214,6 +238,24 @@ mod tests {
         let texts = |a: Option<&str>, b: Option<&str>| [a, b].map(|text| text.map(str::to_owned));
         let expected = [texts(Some(""), Some("x")), texts(None, Some("=")), texts(Some("a b"), None)];
         assert_eq!(businesses[..3], expected);
+    }
+
+    #[test]
+    fn further_columns_stay_beside_their_rows() {
+        let two = one_row().map(|column| [column.clone(), column].concat());
+        let mut found = Vec::new();
+        let mut decoded = |more: &[&str]| {
+            let more = more.iter().map(|column| column.as_bytes().to_vec()).collect();
+            decode::<Vec<i64>>(2, &Sent { own: two.clone(), more }, CENTS, "amount_usd", |_, more| {
+                found.push(more.join("|"));
+                Ok(())
+            })
+        };
+        decoded(&["=paid\0\0", "=1\0=\0"]).unwrap();
+        for cut in ["=paid\0", "=paid\0=x", ""] {
+            assert!(decoded(&[cut]).is_err(), "{cut:?}");
+        }
+        assert_eq!(found, ["=paid|=1", "|="]);
     }
 
     #[test]
