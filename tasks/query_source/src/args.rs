@@ -16,6 +16,8 @@ Examples:
     query_source … --table billing.docs --invoice-id-column doc_no --issue-date-column issued_at
   Without drafts and deleted ones, amounts in whole cents:
     query_source … --where \"status <> 'draft' and deleted_at is null\" --amount-unit cents
+  With two further columns in the lake, one of them under another name:
+    query_source … --column status --column due_date=DueOn
   Verified TLS:
     query_source --source 'postgres://reader@db/shop?sslmode=verify-full&sslrootcert=/etc/ca.pem' …
   An embedded database into a local folder:

@@ -47,7 +47,7 @@ pub struct SelectArgs {
     /// Further columns for the lake's invoices: status, or due_date=DueOn where the source has another name; several
     /// with commas
     #[arg(long = "column", env = "SOURCE_COLUMNS", value_delimiter = ',', value_name = "NAME[=SOURCE]")]
-    pub more: Vec<MoreName>,
+    pub more: Vec<String>,
 
     /// Zone whose days and months count, for issue dates with a time zone: Europe/Madrid; UTC by default
     #[arg(long, env = "SOURCE_TIME_ZONE", value_name = "ZONE")]
@@ -75,13 +75,17 @@ impl SelectArgs {
     ///
     /// # Errors
     /// Usage for a name that is there twice.
-    pub fn more_columns(&self) -> Result<&[MoreName]> {
-        for (at, column) in self.more.iter().enumerate() {
-            if self.more[..at].iter().any(|other| other.name == column.name) {
+    pub fn more_columns(&self) -> Result<Vec<MoreName>> {
+        let mut columns: Vec<MoreName> = Vec::new();
+        // A variable that is set to nothing names none.
+        for text in self.more.iter().filter(|text| !text.is_empty()) {
+            let column: MoreName = text.parse()?;
+            if columns.iter().any(|other| other.name == column.name) {
                 return Err(Error::usage(format!("--column names {} twice", column.name)));
             }
+            columns.push(column);
         }
-        Ok(&self.more)
+        Ok(columns)
     }
 
     /// What differs from the defaults, for commit records: empty when nothing does.

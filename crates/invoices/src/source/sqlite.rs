@@ -94,7 +94,7 @@ impl Session {
         };
         session.begin(args, select)?;
         session.keys = key_kinds(&session.connection, &session.name, &session.table, &session.names)?;
-        session.more = session.describe(select.more_columns()?)?;
+        session.more = session.describe(&select.more_columns()?);
         Ok(session)
     }
 
@@ -128,7 +128,8 @@ impl Session {
         let statement =
             self.connection.prepare(&sql).map_err(|error| failed("cannot read the table", error))?;
         let existing = statement.column_names();
-        for name in self.names.in_order().into_iter().chain(select.more.iter().map(|more| more.source.as_str())) {
+        let more = select.more_columns()?;
+        for name in self.names.in_order().into_iter().chain(more.iter().map(|more| more.source.as_str())) {
             if !existing.iter().any(|column| column.eq_ignore_ascii_case(name)) {
                 return Err(Error::config(format!(
                     "table {} has no column {name:?}; name it with the --…-column options",
@@ -184,13 +185,13 @@ impl Session {
         ) + &self.more.iter().map(|(_, sql)| format!(", {sql}")).collect::<String>()
     }
 
-    fn describe(&self, names: &[MoreName]) -> Result<Vec<(MoreColumn, String)>> {
+    fn describe(&self, names: &[MoreName]) -> Vec<(MoreColumn, String)> {
         let describe = |MoreName { name, source }: &MoreName| {
             let declared = declared(&self.connection, &self.name, source);
             let (kind, sql) = more::of_sqlite(&declared, &quote(source));
             (MoreColumn { name: name.clone(), kind }, sql)
         };
-        Ok(names.iter().map(describe).collect())
+        names.iter().map(describe).collect()
     }
 
     /// Values of the further columns, as Postgres would send them.
