@@ -180,6 +180,21 @@ def test_a_cluster_stages_and_publishes_polars_bytes(
     assert len(published) > 30
 
 
+def test_texts_are_grouped_alike(cluster: ConnectServer, odd: Database, tmp_path: Path) -> None:
+    """Ids of businesses that are no numbers, in an order that no collation decides."""
+    odd.sql("""
+        drop table if exists texts;
+        create table texts as select invoice_id, issue_date,
+            (array['a/b', 'A', 'ñ', '', '7', '007'])[1 + abs(issuer_id) % 6] as issuer_id, nullif(receiver_id, 5)::text as receiver_id, amount_usd from odd
+    """)
+    source = {"SOURCE_URL": odd.url(), **odd.env()}
+    run("query_source", "--lake", tmp_path.as_uri(), *WINDOW, "--table", "texts", env=source)
+    _, *by_polars = everything(tmp_path, partition_by="month,bucket(business_id,4)")
+    _, *by_spark = everything(tmp_path, *on(cluster), partition_by="month,bucket(business_id,4)")
+    assert by_spark == by_polars
+    assert len(by_polars[1]) > 10
+
+
 def test_months_are_skipped_whichever_engine_grouped_them(cluster: ConnectServer, lake: Path) -> None:
     nobody = f"sc://127.0.0.1:{free_port()}"
     aggregate(lake)

@@ -54,9 +54,9 @@ fn column(batches: &[RecordBatch], name: PlSmallStr, dtype: DataType) -> Result<
             values.into_datetime(unit, None).into_series()
         }
         DataType::String => {
-            let arrays = arrays.iter().map(|array| array.as_string_opt::<i32>());
-            let arrays = arrays.collect::<Option<Vec<_>>>().ok_or_else(wrong)?;
-            StringChunked::from_iter_options(name.clone(), arrays.into_iter().flatten()).into_series()
+            let texts = arrays.iter().map(|array| texts(*array)).collect::<Option<Vec<_>>>();
+            let texts = texts.ok_or_else(wrong)?.into_iter().flatten();
+            StringChunked::from_iter_options(name.clone(), texts).into_series()
         }
         _ => {
             let arrays = arrays.iter().map(|array| array.as_primitive_opt::<ArrowInt64>());
@@ -65,6 +65,13 @@ fn column(batches: &[RecordBatch], name: PlSmallStr, dtype: DataType) -> Result<
         }
     };
     Ok(series.into_column())
+}
+
+/// Texts in whichever of Arrow's forms the cluster prefers.
+fn texts(array: &dyn Array) -> Option<Vec<Option<&str>>> {
+    let short = array.as_string_opt::<i32>().map(|texts| texts.iter().collect());
+    let long = || array.as_string_opt::<i64>().map(|texts| texts.iter().collect());
+    short.or_else(long).or_else(|| array.as_string_view_opt().map(|texts| texts.iter().collect()))
 }
 
 #[cfg(test)]
