@@ -185,7 +185,8 @@ def test_texts_are_grouped_alike(cluster: ConnectServer, odd: Database, tmp_path
     odd.sql("""
         drop table if exists texts;
         create table texts as select invoice_id, issue_date,
-            (array['a/b', 'A', 'ñ', '', '7', '007'])[1 + abs(issuer_id) % 6] as issuer_id, nullif(receiver_id, 5)::text as receiver_id, amount_usd from odd
+            (array['a/b', 'A', 'ñ', '', '7', '007'])[1 + abs(issuer_id) % 6] as issuer_id,
+            nullif(receiver_id, 5)::text as receiver_id, amount_usd from odd
     """)
     source = {"SOURCE_URL": odd.url(), **odd.env()}
     run("query_source", "--lake", tmp_path.as_uri(), *WINDOW, "--table", "texts", env=source)
