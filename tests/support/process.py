@@ -2,28 +2,28 @@
 
 import atexit
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
 # A Java server on a machine with ten times its work takes minutes.
 READY_SECONDS = 180
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def die_with_parent() -> None:
-    """Have the kernel end a child whose parent was killed and ran no clean-up itself."""
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+def tied(command: Sequence[str]) -> list[str]:
+    """Have the kernel end a child whose parent was killed and ran no clean-up itself.
+
+    Not by a `preexec_fn`: between fork and exec other threads' locks are held for ever, and the child hangs.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "INT", "--", *command] if setpriv else list(command)
 
 
 def free_port() -> int:
@@ -103,12 +103,11 @@ class Server:
         """Start the server and return when it answers; raise with its log when it doesn't."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
+                tied(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
                 **options,
             )
         deadline = time.monotonic() + READY_SECONDS

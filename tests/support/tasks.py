@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from support.process import die_with_parent, signal_group, wait_with_usage
+from support.process import signal_group, tied, wait_with_usage
 from support.services import tools_folder
 
 # Nothing else is inherited, so a developer's AWS_* or PG* variables can't decide a test.
@@ -41,14 +41,14 @@ class Task(subprocess.Popen):
         self._out = tempfile.TemporaryFile()  # noqa: SIM115 - read after the task's end
         self._err = tempfile.TemporaryFile()  # noqa: SIM115
         self.started = monotonic()
+        self.name = Path(command[0]).name
         super().__init__(
-            command,
+            tied(command),
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=self._out,
             stderr=self._err,
             start_new_session=True,
-            preexec_fn=die_with_parent,
         )
 
     def stderr_so_far(self) -> str:
@@ -62,9 +62,7 @@ class Task(subprocess.Popen):
             ended = wait_with_usage(self, timeout)
         except subprocess.TimeoutExpired:
             self.kill_now()
-            raise AssertionError(
-                f"{Path(self.args[0]).name} still ran after {timeout} s\n{self.stderr_so_far()}"
-            ) from None
+            raise AssertionError(f"{self.name} still ran after {timeout} s\n{self.stderr_so_far()}") from None
         seconds = monotonic() - self.started
         size = os.fstat(self._out.fileno()).st_size
         stdout = os.pread(self._out.fileno(), size, 0).decode(errors="replace")

@@ -29,7 +29,7 @@ pub struct Sent {
 impl Sent {
     /// # Errors
     /// What `next` says, which gives one column after the other.
-    pub fn read<E>(more: usize, mut next: impl FnMut() -> Result<Vec<u8>, E>) -> Result<Self, E> {
+    pub fn read(more: usize, mut next: impl FnMut() -> Result<Vec<u8>>) -> Result<Self> {
         let mut sent = Self { own: Default::default(), more: vec![Vec::new(); more] };
         for column in sent.own.iter_mut().chain(&mut sent.more) {
             *column = next()?;
