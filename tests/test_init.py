@@ -79,7 +79,7 @@ def test_a_partitioned_table_with_names_of_its_own_and_soft_deletes(
     expected = database.sql("""
         select "DocNo", "GrossTotal" from "Billing"."Documents"
         where "Currency" = 'USD' and "DeletedAt" is null and coalesce("State"::text, '') <> 'Draft'
-        order by 1 collate "C"
+        order by "DocNo" collate "C"
     """)
     # What the shell makes of the file is what the tasks get.
     command = ["env", "-i", "bash", "-c", f". {output} && /usr/bin/env -0"]

@@ -70,6 +70,8 @@ def query(env: dict[str, str], lake: Path, *flags: object, exit_code: int = 0) -
 
 
 def verify(env: dict[str, str], lake: Path, exit_code: int = 0) -> str:
+    for task in ("aggregate_by_business", "write_partitioned_parquet"):
+        run(task, "--lake", lake.as_uri(), *WINDOW)
     done = run("inspect_lake", "verify", "--lake", lake.as_uri(), *WINDOW, env=env, check=False)
     assert done.exit_code == exit_code, done.stderr
     return done.stdout + done.stderr
@@ -195,7 +197,7 @@ def test_columns_of_sqlite_are_what_they_declare(tmp_path: Path) -> None:
     rows = [
         (1, "2026-01-05", 1, 2, "5", -3, 0.1, "ñ'\t", 1.5),
         (2, "2026-01-06", 1, 2, "5", None, None, None, None),
-        (3, "2025-12-06", 1, 2, "5", 2**63 - 1, 1e300, "", "x"),
+        (3, "2025-12-06", 1, 2, "5", 2**63 - 1, -1.1e15 / 3, "", "x"),
     ]
     connection.executemany("insert into docs values (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
     env = {
@@ -207,8 +209,16 @@ def test_columns_of_sqlite_are_what_they_declare(tmp_path: Path) -> None:
     verify(env, lake)
     files = f"{lake}/invoices/**/*.parquet"
     found = duckdb.sql(f"select lines, rate, note, of_any_kind from '{files}' order by invoice_id").fetchall()
-    assert found == [(-3, 0.1, "ñ'\t", "1.5"), (None, None, None, None), (2**63 - 1, 1e300, "", "x")]
-    for column, value in (("lines", "x"), ("lines", 1.5), ("rate", "x"), ("note", b"x"), ("any_value", b"x")):
+    assert found == [(-3, 0.1, "ñ'\t", "1.5"), (None, None, None, None), (2**63 - 1, -1.1e15 / 3, "", "x")]
+    for column, value in (
+        ("lines", "x"),
+        ("lines", 1.5),
+        ("rate", "x"),
+        ("rate", 1e300),
+        ("rate", float("inf")),
+        ("note", b"x"),
+        ("any_value", b"x"),
+    ):
         connection.execute(f"update docs set {column} = ? where invoice_id = 2", [value])
         name = "of_any_kind" if column == "any_value" else column
         assert f"invoice 2: column {name} holds" in query(env, lake, exit_code=65).result["error"]

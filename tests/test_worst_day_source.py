@@ -426,10 +426,10 @@ def test_dates_of_every_accepted_form_lie_in_their_month(tmp_path: Path) -> None
 
 def test_ids_that_an_older_program_cast_are_found(tmp_path: Path) -> None:
     """INV-7, 12abc and 3.7 once became 0, 12 and 3 in the rows and in their proof."""
-    rows = [(0, *GOOD[1:]), (12, *GOOD[1:]), (3, *GOOD[1:])]
+    rows = [(1, *GOOD[1:]), (0, *GOOD[1:]), (12, *GOOD[1:]), (3, *GOOD[1:])]
     lake = tmp_path / "lake"
     run_batch(sqlite_file(tmp_path, *rows), lake.as_uri(), "2026-01-31", 2)
-    loose = sqlite_file(tmp_path, *[(value, *GOOD[1:]) for value in ("INV-7", "12abc", 3.7)])
+    loose = sqlite_file(tmp_path, *[(value, *GOOD[1:]) for value in (1, "INV-7", "12abc", 3.7)])
     for flags in ((), ("--deep",)):
         done = inspect("verify", loose, lake, *flags, exit_code=65)
         assert "INV-7" in done.result["error"]

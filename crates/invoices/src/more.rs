@@ -9,8 +9,8 @@ use crate::fingerprint::POSTGRES_EPOCH_US;
 use crate::key::{Keys, Texts};
 use crate::money;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 /// In front of every value.
 pub const SIGN: char = '=';
-/// What SQLite sends for a value of another type than its column's.
-const STRANGE: &str = "!";
+/// In front of what SQLite has in a column and its type does not hold.
+pub const STRANGE: char = '!';
 /// Columns that every row has.
 const OWN: [&str; 5] = ["invoice_id", "issue_date", "issuer_id", "receiver_id", "amount_usd"];
 /// Days from 1970-01-01 to 2000-01-01, Postgres' epoch.
@@ -65,7 +65,10 @@ impl FromStr for MoreName {
 pub enum MoreKind {
     Bool,
     Integer,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Double,
     Date,
     /// Without a zone, in microseconds.
@@ -113,14 +116,15 @@ impl MoreColumn {
         let values = || (0..sent.len()).map(|row| sent.get(row).strip_prefix(SIGN));
         let wrong = |text: &str| {
             let (name, kind) = (&self.name, self.kind);
-            Error::refused(format!("column {name} holds {text}, which is not {kind}; leave the row out with --where"))
+            Error::refused(format!(
+                "column {name} holds {text}, which is not {kind}; leave the row out with --where"
+            ))
         };
         macro_rules! parsed {
             ($array:ty, $parse:expr) => {{
                 let parse = $parse;
-                let value = |text: Option<&str>| {
-                    text.map(|text| parse(text).ok_or_else(|| wrong(text))).transpose()
-                };
+                let value =
+                    |text: Option<&str>| text.map(|text| parse(text).ok_or_else(|| wrong(text))).transpose();
                 values().map(value).collect::<Result<$array>>()?
             }};
         }
@@ -130,7 +134,9 @@ impl MoreColumn {
             MoreKind::Decimal { precision, scale } => {
                 let limit = 10_i128.pow(u32::from(precision));
                 let fits = move |text: &str| {
-                    money::parse(text, scale).ok().filter(|number| number.unsigned_abs() < limit.unsigned_abs())
+                    money::parse(text, scale)
+                        .ok()
+                        .filter(|number| number.unsigned_abs() < limit.unsigned_abs())
                 };
                 let numbers = parsed!(Decimal128Array, fits);
                 Arc::new(numbers.with_precision_and_scale(precision, scale.cast_signed())?)
@@ -203,7 +209,9 @@ impl FromStr for MoreKind {
             "date" => Self::Date,
             "timestamp" => Self::Timestamp,
             "text" => Self::Text,
-            other => digits(other).ok_or_else(|| Error::refused(format!("{other:?} is no kind of a column")))?,
+            other => {
+                digits(other).ok_or_else(|| Error::refused(format!("{other:?} is no kind of a column")))?
+            }
         })
     }
 }
@@ -247,14 +255,22 @@ pub fn of_postgres(
 /// The same of a column of SQLite, by what it declares.
 pub fn of_sqlite(declared: &str, column: &str) -> (MoreKind, String) {
     let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
-    let text = format!("when 'blob' then '{STRANGE}' else '{SIGN}' || cast({column} as text)");
+    let shown = format!("cast({column} as text)");
+    let text = format!("when 'blob' then '{STRANGE}' || hex({column}) else '{SIGN}' || {shown}");
     // SQLite's own rules of affinity, in their order.
     let (kind, cases) = match () {
         () if has(&["INT"]) => (MoreKind::Integer, text),
         () if has(&["CHAR", "CLOB", "TEXT"]) => (MoreKind::Text, text),
-        // Seventeen digits tell any two floats apart.
         () if has(&["REAL", "FLOA", "DOUB"]) => {
-            (MoreKind::Double, format!("when 'real' then '{SIGN}' || printf('%!.17g', {column}) else '{STRANGE}'"))
+            // Seventeen digits tell any two floats apart; far from 1 SQLite's own conversion is wrong in the last one.
+            let exact = format!("{column} = 0 or abs({column}) between 1e-15 and 1e15");
+            let digits = format!("case when {exact} then '{SIGN}' || printf('%!.17g', {column})");
+            (
+                MoreKind::Double,
+                format!(
+                    "when 'real' then {digits} else '{STRANGE}' || {shown} end else '{STRANGE}' || {shown}"
+                ),
+            )
         }
         () => (MoreKind::Text, text),
     };
@@ -269,7 +285,9 @@ pub fn from_sqlite(kind: MoreKind, sent: &str) -> Option<String> {
             let number = text.parse::<f64>().ok()?;
             Some(format!("{SIGN}{:016x}", number.to_bits()))
         }
-        MoreKind::Integer => text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(|_| sent.into()),
+        MoreKind::Integer => {
+            text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(|_| sent.into())
+        }
         _ => Some(sent.to_owned()),
     }
 }
@@ -372,7 +390,8 @@ mod tests {
     fn names_are_what_every_engine_takes() {
         let parsed = "due_date=Due On".parse::<MoreName>().unwrap();
         assert_eq!((parsed.name.as_str(), parsed.source.as_str()), ("due_date", "Due On"));
-        for wrong in ["", "Status", "a b", "1x", "x=", "invoice_id", "issue_date_yearmonth=x", "amount_usd=y"] {
+        for wrong in ["", "Status", "a b", "1x", "x=", "invoice_id", "issue_date_yearmonth=x", "amount_usd=y"]
+        {
             assert!(wrong.parse::<MoreName>().is_err(), "{wrong}");
         }
     }
@@ -392,6 +411,6 @@ mod tests {
         assert_eq!(from_sqlite(MoreKind::Double, "=1.5").as_deref(), Some("=3ff8000000000000"));
         assert_eq!(from_sqlite(MoreKind::Double, "").as_deref(), Some(""));
         assert_eq!(from_sqlite(MoreKind::Integer, "=1.5"), None);
-        assert_eq!(from_sqlite(MoreKind::Text, STRANGE), None);
+        assert_eq!(from_sqlite(MoreKind::Text, "!00"), None);
     }
 }

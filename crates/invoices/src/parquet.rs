@@ -222,9 +222,9 @@ fn columns_of<Ids: Keys>(batch: &RecordBatch) -> Result<ColumnsOf<Ids>> {
         batch.column_by_name(name).ok_or_else(|| Error::refused(format!("column {name} is missing")))
     };
     let wrong = |name: &str| Error::refused(format!("column {name} has another type than the table's"));
-    let more = MoreColumn::of_schema(batch.schema_ref()).into_iter().map(|further| {
-        more::sent(column(&further.name)?).ok_or_else(|| wrong(&further.name))
-    });
+    let more = MoreColumn::of_schema(batch.schema_ref())
+        .into_iter()
+        .map(|further| more::sent(column(&further.name)?).ok_or_else(|| wrong(&further.name)));
     let more = more.collect::<Result<_>>()?;
     let businesses = |name: &str| Optional::from_array(column(name)?).ok_or_else(|| wrong(name));
     let dates = column("issue_date")?

@@ -159,8 +159,7 @@ fn object_of(columns: ColumnsOf<impl Keys>, claimed: &Fingerprint, keys: KeyKind
     let mut bytes = Vec::new();
     // Small row groups, so that there are several.
     let properties = Some(invoice_properties(100));
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, invoice_schema(&shape), properties).unwrap();
+    let mut writer = ArrowWriter::try_new(&mut bytes, invoice_schema(&shape), properties).unwrap();
     writer.write(&invoice_batch(columns, &shape).unwrap()).unwrap();
     writer.append_key_value_metadata(proof.to_key_value().unwrap());
     writer.close().unwrap();

@@ -99,7 +99,7 @@ fn serve(args: &ServeArgs, task: &Task) -> Result<Value> {
     if args.store == Store::Postgres {
         // Checks the source as every task does, before anything is served.
         let source = Source::open(&args.source, &SelectArgs::default())?;
-        source.keys().require_integers("invoice_api")?;
+        source.shape().keys.require_integers("invoice_api")?;
     }
     let source = open_source(args)?;
     let lake = Lake::open(&args.lake)?;

@@ -57,8 +57,7 @@ impl MonthWriter {
     fn start(&self) -> Result<Open> {
         let sink = Sink::default();
         let properties = invoice_properties(ROWS_PER_GROUP);
-        let parquet =
-            ArrowWriter::try_new(sink.clone(), invoice_schema(&self.shape), Some(properties))?;
+        let parquet = ArrowWriter::try_new(sink.clone(), invoice_schema(&self.shape), Some(properties))?;
         let upload = self.runtime.block_on(self.lake.upload(&self.path()))?;
         Ok(Open { parquet, sink, upload })
     }

@@ -5,8 +5,8 @@ use crate::fingerprint_of;
 use invoices::lake::Object;
 use invoices::lake::commit::CommitRecord;
 use invoices::money::MoneyType;
-use invoices::source::{MonthFingerprints, SelectArgs};
 use invoices::parquet::Shape;
+use invoices::source::{MonthFingerprints, SelectArgs};
 use invoices::{Month, MoreColumn, Window};
 use std::collections::BTreeMap;
 
@@ -96,8 +96,8 @@ pub(crate) mod tests {
     use super::*;
     use chrono::NaiveDate;
     use invoices::Fingerprint;
-    use invoices::{KeyKind, KeyKinds};
     use invoices::fingerprint::FingerprintRecord;
+    use invoices::{KeyKind, KeyKinds};
 
     const MONEY: MoneyType = MoneyType { precision: 12, scale: 2 };
 

@@ -172,7 +172,13 @@ mod tests {
         );
         let partitions = cut(&rows(&ids), PartitionBy::Bucket(4)).unwrap();
         assert_eq!(partitions.iter().map(|partition| partition.rows.num_rows()).sum::<usize>(), 4);
-        for (id, words) in [("", "empty"), (NULL_PARTITION, "missing one"), ("Null", "missing one"), ("\\N", "missing one"), (&"x".repeat(300), "longer")] {
+        for (id, words) in [
+            ("", "empty"),
+            (NULL_PARTITION, "missing one"),
+            ("Null", "missing one"),
+            ("\\N", "missing one"),
+            (&"x".repeat(300), "longer"),
+        ] {
             let rows = rows(&[Some(id)]);
             let error = cut(&rows, PartitionBy::Business).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("bucket"), "{error}");

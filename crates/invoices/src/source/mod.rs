@@ -15,10 +15,10 @@ pub use url::SourceUrl;
 
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, NULL_BUSINESS};
-use crate::parquet::Shape;
 use crate::lake::commit::SourceSnapshot;
 use crate::money::MoneyType;
 use crate::month::{Month, Window};
+use crate::parquet::Shape;
 use std::collections::BTreeMap;
 
 /// Fingerprints of the months that have invoices.

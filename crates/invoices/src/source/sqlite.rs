@@ -15,8 +15,8 @@ use crate::invoice::InvoiceOf;
 use crate::key::{Key, KeyKinds, Texts};
 use crate::lake::commit::SourceSnapshot;
 use crate::money::{self, MAX_PRECISION, MoneyType};
-use crate::more::{self, MoreColumn, MoreName};
 use crate::month::{Month, Window};
+use crate::more::{self, MoreColumn, MoreName};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -197,14 +197,16 @@ impl Session {
     /// Values of the further columns, as Postgres would send them.
     ///
     /// # Errors
-    /// Refused, with the invoice's id, for one of another type than its column's.
+    /// Refused, with the invoice's id, for one that its column's type does not hold.
     pub fn more(&self, id: impl Key, sent: &[impl AsRef<str>]) -> Result<Vec<String>> {
         let value = |((column, _), sent): (&(MoreColumn, String), &_)| {
             let sent: &str = AsRef::<str>::as_ref(sent);
             more::from_sqlite(column.kind, sent).ok_or_else(|| {
-                let (name, kind, value) = (&column.name, column.kind, sent.trim_start_matches(more::SIGN));
+                let (name, kind) = (&column.name, column.kind);
+                let value = sent.trim_start_matches([more::SIGN, more::STRANGE]);
                 Error::refused(format!(
-                    "invoice {id}: column {name} holds {value}, which is not {kind}; correct it in the source"
+                    "invoice {id}: column {name} holds {value}, which can't be kept as {kind}; correct it in the source, \
+                     or name a view that makes it text"
                 ))
             })
         };

@@ -6,10 +6,10 @@ use super::postgres::failed;
 use super::repeated::is_unique_in_postgres;
 use crate::error::{Error, Result};
 use crate::fingerprint::{key_hash_sql, row_hash_sql};
-use crate::more::{self, MoreColumn, MoreKind, MoreName};
 use crate::key::{BIGINT_DIGITS, KeyKind, KeyKinds, MAX_DIGITS};
 use crate::money::{MAX_PRECISION, MoneyType};
 use crate::month::Month;
+use crate::more::{self, MoreColumn, MoreKind, MoreName};
 use postgres::Client;
 
 /// The zone whose days count if no other is named.

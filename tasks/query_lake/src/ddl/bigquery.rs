@@ -32,6 +32,7 @@ fn type_name(column_type: ColumnType) -> String {
         ColumnType::Date => "DATE".to_owned(),
         ColumnType::Text => "STRING".to_owned(),
         ColumnType::Double => "FLOAT64".to_owned(),
+        ColumnType::Bool => "BOOL".to_owned(),
         ColumnType::Decimal { precision, scale } => {
             let fits = precision - scale <= NUMERIC_WHOLE_DIGITS && scale <= NUMERIC_SCALE;
             format!("{}({precision}, {scale})", if fits { "NUMERIC" } else { "BIGNUMERIC" })

@@ -142,8 +142,7 @@ fn share(ranges: &[BlockRange], parts: usize) -> Vec<Vec<BlockRange>> {
 fn chunked(table: &PostgresTable, share: &[BlockRange], condition: &str) -> String {
     let step = CHUNK_BLOCKS;
     let columns = wire::columns_sql(table).into_iter();
-    let columns: Vec<String> =
-        columns.map(|column| format!("string_agg({column}, ''::bytea)")).collect();
+    let columns: Vec<String> = columns.map(|column| format!("string_agg({column}, ''::bytea)")).collect();
     let columns = columns.join(", ");
     let parts: Vec<String> = share
         .iter()

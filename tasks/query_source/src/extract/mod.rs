@@ -44,8 +44,11 @@ pub fn extract(
     let window = Window { first, last };
     let outcome = match source {
         Source::Postgres(session) => {
-            let extract =
-                if shape.keys.are_integers() { postgres::extract::<Vec<i64>> } else { postgres::extract::<Texts> };
+            let extract = if shape.keys.are_integers() {
+                postgres::extract::<Vec<i64>>
+            } else {
+                postgres::extract::<Texts>
+            };
             extract(session, &router, months, usize::from(args.connections), known.cloned())
         }
         Source::Sqlite(session) => sqlite::extract(session, &router, window, known.cloned()),
