@@ -73,9 +73,12 @@ impl Plan {
         }
         let has_decisions = exists(&mut client, "risk.decisions")?;
         let [id, date, issuer, receiver, amount] = table.expressions();
+        // Beside what is shown stand the columns as they are, since an index serves no cast of its column.
+        let [id_column, _, issuer_column, receiver_column, _] = table.names.in_order().map(quote);
         let source = format!(
             "(select {id} as id, {date} as issue_date, {issuer} as issuer, {receiver} as receiver, \
-             {amount}::text as amount from {}) i",
+             {amount}::text as amount, {id_column} as id_column, {issuer_column} as issuer_column, \
+             {receiver_column} as receiver_column from {}) i",
             table.relation
         );
         let (names, joined) = match &customers {
@@ -100,10 +103,13 @@ impl Plan {
         let columns = format!("i.id, i.issue_date, i.amount, i.issuer, i.receiver, {names}, {decision}");
         let by_ids = format!(
             "select {columns}, (select pg_current_snapshot()::text) from unnest($1::int8[]) as wanted(id) \
-             left join {source} on i.id = wanted.id {joined} {decided}"
+             left join {source} on i.id_column = wanted.id {joined} {decided}"
         );
         let one_side = |column: &str| {
-            format!("select * from {source} where i.{column} = $1 and i.id < $2 order by i.id desc limit $3")
+            format!(
+                "select * from {source} where i.{column}_column = $1::int8 and i.id_column < $2::int8 \
+                 order by i.id_column desc limit $3"
+            )
         };
         let joined_page = |rows: &str| {
             format!(
@@ -119,7 +125,8 @@ impl Plan {
             page: joined_page(&both),
             page_one_side: [joined_page(&one_side("issuer")), joined_page(&one_side("receiver"))],
             after: format!(
-                "select {columns} from (select * from {source} where i.id > $1 order by i.id limit $2) i \
+                "select {columns} from (select * from {source} where i.id_column > $1::int8 \
+                 order by i.id_column limit $2) i \
                  {joined} {decided} order by i.id"
             ),
             names_after: customers.as_ref().map(|table| {
