@@ -156,6 +156,21 @@ def test_columns_that_come_and_go(database: Database, tmp_path: Path) -> None:
     assert query(env | {"SOURCE_COLUMNS": ""}, tmp_path).result["months_written"] == 2
 
 
+def test_texts_much_longer_than_their_rows(database: Database, tmp_path: Path) -> None:
+    env = made(database)
+    database.sql("""
+        insert into docs (invoice_id, issue_date, amount_usd, note)
+        select n, timestamp '2025-12-01' + n * interval '1 hour', 1,
+               (select string_agg(md5((n * 1000 + m)::text), '') from generate_series(1, 1 + n * n % 3000) m)
+        from generate_series(100, 1100) n
+    """)
+    query(env, tmp_path)
+    verify(env, tmp_path)
+    files = f"{tmp_path}/invoices/**/*.parquet"
+    found = duckdb.sql(f"select sum(length(note))::bigint from '{files}'").fetchall()
+    assert found == database.sql("select sum(length(note)) from docs")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

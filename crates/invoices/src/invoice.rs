@@ -52,6 +52,11 @@ impl<Ids: Keys> ColumnsOf<Ids> {
         self.more.iter_mut().zip(more).for_each(|(column, value)| column.push(value));
     }
 
+    /// Bytes of the further columns' values.
+    pub fn more_bytes(&self) -> usize {
+        self.more.iter().map(Texts::bytes).sum()
+    }
+
     pub fn len(&self) -> usize {
         self.issue_date_us.len()
     }

@@ -222,6 +222,11 @@ pub struct Texts {
 }
 
 impl Texts {
+    /// Bytes of all texts together.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     fn numbers<N: std::str::FromStr + ToString>(&self, nulls: &Option<NullBuffer>) -> Result<Vec<Option<N>>> {
         let number = |row: usize| {
             if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {

@@ -25,6 +25,9 @@ use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+/// Most bytes of a row group of invoices while it is written: several times what rows without further columns need.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+
 /// Footer key of the [`Proof`].
 const PROOF_KEY: &str = "invoices.proof";
 
@@ -134,6 +137,7 @@ pub fn table_properties(rows_per_group: usize) -> WriterPropertiesBuilder {
 pub fn invoice_properties(rows_per_group: usize) -> WriterProperties {
     let id = || ColumnPath::from("invoice_id");
     table_properties(rows_per_group)
+        .set_max_row_group_bytes(Some(GROUP_BYTES_MAX))
         .set_dictionary_enabled(false)
         .set_column_bloom_filter_enabled(id(), true)
         .set_column_bloom_filter_max_ndv(id(), rows_per_group as u64)

@@ -6,6 +6,7 @@
 
 use super::wire;
 use invoices::month::runs;
+use invoices::more::MoreKind;
 use invoices::source::postgres::{Session, failed, query_one};
 use invoices::source::table::PostgresTable;
 use invoices::{Month, Result};
@@ -13,6 +14,8 @@ use invoices::{Month, Result};
 /// Blocks of one message. A block holds at most some 130 rows of these five columns, so a message is
 /// at most about 1 MiB, whatever the planner believes of the table.
 const CHUNK_BLOCKS: u64 = 184;
+/// The same with further columns of texts, which may lie out of line and be much longer than their rows.
+const CHUNK_BLOCKS_WITH_TEXTS: u64 = 16;
 /// Below this share of the table's rows, finding the months' blocks first pays.
 const NARROW_BELOW: f64 = 0.5;
 /// TID range scans came with Postgres 14; before, a range of blocks would scan the whole table.
@@ -140,7 +143,8 @@ fn share(ranges: &[BlockRange], parts: usize) -> Vec<Vec<BlockRange>> {
 
 /// One query over a share: chunk by chunk, each one message of many rows.
 fn chunked(table: &PostgresTable, share: &[BlockRange], condition: &str) -> String {
-    let step = CHUNK_BLOCKS;
+    let has_texts = table.more.iter().any(|(column, _)| column.kind == MoreKind::Text);
+    let step = if has_texts { CHUNK_BLOCKS_WITH_TEXTS } else { CHUNK_BLOCKS };
     let columns = wire::columns_sql(table).into_iter();
     let columns: Vec<String> = columns.map(|column| format!("string_agg({column}, ''::bytea)")).collect();
     let columns = columns.join(", ");

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Rows that a reader collects for a month before it writes them.
 const BATCH_ROWS: usize = 16 * 1024;
+/// Bytes of further columns after which it writes fewer.
+const BATCH_BYTES: usize = 2 << 20;
 
 /// The open months, shared by all readers.
 pub struct Router {
@@ -66,7 +68,7 @@ impl<Ids: Keys> Reader<'_, Ids> {
         }
         let batch = &mut self.batches[self.current];
         batch.push_with(invoice, more);
-        if batch.len() >= BATCH_ROWS {
+        if batch.len() >= BATCH_ROWS || batch.more_bytes() >= BATCH_BYTES {
             self.flush(self.current)?;
         }
         Ok(())
