@@ -139,6 +139,39 @@ def test_trino_answers_as_postgres_with_the_printed_definitions(
     assert answers(trino, "hive.printed") == expected(filled)
 
 
+@pytest.mark.parametrize("catalog", ["hive", "glue", "printed"])
+def test_trino_reads_businesses_that_have_texts_for_ids(
+    catalog: str, database: Database, bucket: Bucket, metastore: Metastore, moto: Moto, trino: Trino
+) -> None:
+    """Folders are escaped as Hive does it, and catalogs hold the texts themselves."""
+    database.sql("""
+        create table docs as select n as invoice_id,
+            timestamp '2026-01-01' + n * interval '1 hour' as issue_date, texts[n % 9 + 1] as issuer_id,
+            texts[n % 4 + 1] as receiver_id, n::numeric(12, 2) as amount_usd
+        from generate_series(1, 400) n, (select array[null, 'a/b=50%', '007', '7', 'ñ €', ' x ', 'A', '%2F',
+            '''q" {[^]}:?*#'] as texts) choices
+    """)
+    source = environment(database) | {"SOURCE_TABLE": "docs"}
+    run_batch(source, bucket.url, AS_OF, MONTHS, env=bucket.env, query=["--allow-repeated-ids"])
+    schema = "hive.printed_texts" if catalog == "printed" else f"{catalog}.texts"
+    if catalog == "printed":
+        ddl = ("ddl", "--engine", "trino", "--database", "printed_texts")
+        printed = run("query_lake", *ddl, "--lake", bucket.url, env=bucket.env, check=False)
+        trino.sql(f"create schema {schema}")
+        for statement in statements(printed.stdout):
+            trino.sql(statement)
+    else:
+        url = metastore.url if catalog == "hive" else "glue"
+        tables = register(bucket, url, "texts", moto).result["tables"]
+        again = register(bucket, url, "texts", moto).result["tables"]["invoice_by_business"]
+        assert again == UNCHANGED | {"partitions": tables["invoice_by_business"]["partitions"]}
+    counts = trino.sql("select business_id, sum(issued_count) from invoice_by_business group by 1", schema)
+    assert dict(counts) == dict(database.sql("select issuer_id, count(*) from docs group by 1"))
+    one = "select sum(issued_count) from invoice_by_business where business_id = 'a/b=50%'"
+    by_issuer = "select count(*) from invoices where issuer_id = 'a/b=50%'"
+    assert trino.sql(one, schema) == trino.sql(by_issuer, schema) == [(45,)]
+
+
 @pytest.mark.parametrize("catalog", ["hive", "glue"])
 def test_months_that_come_and_go_and_other_cuts_are_followed(
     catalog: str, postgres: Postgres, bucket: Bucket, metastore: Metastore, moto: Moto, trino: Trino
