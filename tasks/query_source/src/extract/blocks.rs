@@ -14,8 +14,10 @@ use invoices::{Month, Result};
 /// Blocks of one message. A block holds at most some 130 rows of these five columns, so a message is
 /// at most about 1 MiB, whatever the planner believes of the table.
 const CHUNK_BLOCKS: u64 = 184;
-/// The same with further columns of texts, which may lie out of line and be much longer than their rows.
-const CHUNK_BLOCKS_WITH_TEXTS: u64 = 16;
+/// Bytes of a message at which fewer blocks make one; ConnectorX holds 32 messages.
+const MESSAGE_BYTES: u64 = 1 << 20;
+/// How much longer texts may be than what is stored of them.
+const COMPRESSION: u64 = 3;
 /// Below this share of the table's rows, finding the months' blocks first pays.
 const NARROW_BELOW: f64 = 0.5;
 /// TID range scans came with Postgres 14; before, a range of blocks would scan the whole table.
@@ -55,8 +57,30 @@ pub fn plan(session: &mut Session, months: &[Month], connections: usize) -> Resu
     let narrow = (rows_estimate as f64) < NARROW_BELOW * rows_all as f64;
     let ranges = if narrow { narrow_ranges(session, &runs)? } else { whole_ranges(session)? };
     let shares = share(&ranges, connections);
-    let queries = shares.iter().map(|share| chunked(&session.table, share, &condition)).collect();
+    let step = chunk_blocks(session)?;
+    let queries = shares.iter().map(|share| chunked(&session.table, share, step, &condition)).collect();
     Ok(Reading { queries, rows_estimate })
+}
+
+/// Blocks of one message: fewer where further columns are texts, which may be longer than their rows and lie out of line.
+fn chunk_blocks(session: &mut Session) -> Result<u64> {
+    let table = &session.table;
+    if !table.more.iter().any(|(column, _)| column.kind == MoreKind::Text) {
+        return Ok(CHUNK_BLOCKS);
+    }
+    let sql = "select current_setting('block_size')::int8, coalesce(sum(pg_relation_size(c.oid)), 0)::int8, \
+        coalesce(sum(pg_relation_size(nullif(c.reltoastrelid, 0)::regclass)), 0)::int8 \
+        from unnest($1::text[]) as heap(name) join pg_class c on c.oid = heap.name::regclass";
+    let row = session.client.query_one(sql, &[&table.heaps]);
+    let row = row.map_err(|error| failed("cannot measure the table", error))?;
+    let [block, inline, out_of_line] = [0_usize, 1, 2].map(|index| row.get::<_, i64>(index).unsigned_abs());
+    Ok(blocks_of_a_message(block, inline, out_of_line))
+}
+
+fn blocks_of_a_message(block: u64, inline: u64, out_of_line: u64) -> u64 {
+    let blocks = (inline / block.max(1)).max(1);
+    let bytes_of_a_block = (block + out_of_line / blocks).saturating_mul(COMPRESSION).max(1);
+    (MESSAGE_BYTES / bytes_of_a_block).clamp(1, CHUNK_BLOCKS)
 }
 
 fn condition(table: &PostgresTable, runs: &[(Month, Month)]) -> String {
@@ -142,9 +166,7 @@ fn share(ranges: &[BlockRange], parts: usize) -> Vec<Vec<BlockRange>> {
 }
 
 /// One query over a share: chunk by chunk, each one message of many rows.
-fn chunked(table: &PostgresTable, share: &[BlockRange], condition: &str) -> String {
-    let has_texts = table.more.iter().any(|(column, _)| column.kind == MoreKind::Text);
-    let step = if has_texts { CHUNK_BLOCKS_WITH_TEXTS } else { CHUNK_BLOCKS };
+fn chunked(table: &PostgresTable, share: &[BlockRange], step: u64, condition: &str) -> String {
     let columns = wire::columns_sql(table).into_iter();
     let columns: Vec<String> = columns.map(|column| format!("string_agg({column}, ''::bytea)")).collect();
     let columns = columns.join(", ");
@@ -174,6 +196,13 @@ fn rows_one_by_one(table: &PostgresTable, condition: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn messages_stay_small_whatever_lies_out_of_line() {
+        assert_eq!(blocks_of_a_message(8192, 100 << 20, 0), 42);
+        assert_eq!(blocks_of_a_message(8192, 8192, 1 << 40), 1);
+        assert_eq!(blocks_of_a_message(0, 0, 0), CHUNK_BLOCKS);
+    }
 
     #[test]
     fn overlapping_ranges_are_read_once() {
