@@ -162,13 +162,13 @@ def test_a_businesss_invoices_come_by_page_without_gaps(api: Api, source: Databa
         assert found == expected, side
 
 
-@pytest.mark.parametrize("kind", ["bigint", "int", "numeric(12, 0)"])
+@pytest.mark.parametrize("kind", ["bigint", "int", "smallint"])
 def test_indexes_serve_ids_of_any_width(database: Database, tmp_path: Path, kind: str):
     """A cast of the column, which all are read through, would have every read scan the table."""
     database.sql(f"""
         create table docs (invoice_id {kind} primary key, issue_date timestamp not null, issuer_id {kind},
             receiver_id {kind}, amount_usd numeric(12, 2) not null);
-        insert into docs select n, '2026-01-05', n % 500, n % 700, n from generate_series(1, 50000) n;
+        insert into docs select n, '2026-01-05', n % 500, n % 700, n from generate_series(1, 30000) n;
         create index on docs (issuer_id, invoice_id);
         create index on docs (receiver_id, invoice_id);
         analyze docs
@@ -177,7 +177,7 @@ def test_indexes_serve_ids_of_any_width(database: Database, tmp_path: Path, kind
     with Api(flags_for(database, tmp_path / "lake", "--table", "docs"), database.env(), tmp_path) as api:
         time.sleep(1.5)  # What the start has read is in the statistics then.
         ((sequential, by_index),) = database.sql(scans)
-        assert [api.invoice(number).json["amount_usd"] for number in (7, 49_999)] == ["7.00", "49999.00"]
+        assert [api.invoice(number).json["amount_usd"] for number in (7, 29_999)] == ["7.00", "29999.00"]
         for side in ("issued", "received", "both"):
             page = api.get(f"/v1/businesses/3/invoices?side={side}&limit=5").json["invoices"]
             assert len(page) == 5, side

@@ -276,11 +276,18 @@ def test_programs_for_integers_alone_say_so(database: Database, tmp_path: Path) 
     make(database, "uuid", rows=5)
     tokens = tmp_path / "tokens.json"
     run("invoice_api", "token", "--tokens", tokens, "--name", "t", "--scopes", "invoices")
-    served = run(
-        "invoice_api", "--lake", tmp_path.as_uri(), "--tokens", tokens, env=source(database), check=False
-    )
+    flags = ("--lake", tmp_path.as_uri(), "--tokens", tokens)
+    served = run("invoice_api", *flags, env=source(database), check=False)
     assert served.exit_code == 78
     assert "the ids of invoices are text, and invoice_api takes" in served.stderr
+    database.sql("drop table docs")
+    make(database, "numbers and text", rows=5)
+    database.sql("alter table docs alter issuer_id type int using 1, alter receiver_id type int using 2")
+    served = run("invoice_api", *flags, env=source(database), check=False)
+    assert served.exit_code == 78
+    assert "ids are numeric, and invoice_api takes smallint, integer or bigint alone" in served.stderr
+    database.sql("drop table docs")
+    make(database, "uuid", rows=5)
     decisions = {"DECISIONS_URL": database.admin_url}
     verified = run("invoice_consumer", "verify", *WINDOW, env=source(database) | decisions, check=False)
     assert verified.exit_code == 78, verified.stderr

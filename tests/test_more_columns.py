@@ -174,9 +174,9 @@ def test_texts_much_longer_than_their_rows(database: Database, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("due_on = 'infinity'", "column due_on holds"),
-        ("sent_at = '-infinity'", "column sent_at holds"),
-        ("fee = 'NaN'", "column fee holds NaN"),
+        ("due_on = 'infinity'", "invoice 1: column due_on holds infinity"),
+        ("sent_at = '-infinity'", "invoice 1: column sent_at holds infinity"),
+        ("fee = 'NaN'", "invoice 1: column fee holds NaN"),
     ],
 )
 def test_what_no_column_of_the_lake_can_hold_is_refused(

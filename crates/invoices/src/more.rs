@@ -108,24 +108,29 @@ impl MoreColumn {
         fields.filter_map(column).collect()
     }
 
-    /// Values on their way as a column of the lake.
+    /// Values on their way as a column of the lake; `invoice` is the id of a row's invoice.
     ///
     /// # Errors
-    /// Refused for a value that the column's type can't hold.
-    pub fn array(&self, sent: &Texts) -> Result<ArrayRef> {
+    /// Refused, with the invoice's id, for a value that the column's type can't hold.
+    pub fn array(&self, sent: &Texts, invoice: impl Fn(usize) -> String) -> Result<ArrayRef> {
         let values = || (0..sent.len()).map(|row| sent.get(row).strip_prefix(SIGN));
-        let wrong = |text: &str| {
-            let (name, kind) = (&self.name, self.kind);
+        let wrong = |row: usize, text: &str| {
+            let (invoice, name, kind) = (invoice(row), &self.name, self.kind);
+            // Those travel in a form that nobody reads.
+            let is_coded = matches!(kind, MoreKind::Date | MoreKind::Timestamp | MoreKind::Double);
+            let value = if is_coded { "infinity or what lies beyond all dates" } else { text };
             Error::refused(format!(
-                "column {name} holds {text}, which is not {kind}; leave the row out with --where"
+                "invoice {invoice}: column {name} holds {value}, which can't be kept as {kind}; correct it in the source, \
+                 or leave the row out with --where"
             ))
         };
         macro_rules! parsed {
             ($array:ty, $parse:expr) => {{
                 let parse = $parse;
-                let value =
-                    |text: Option<&str>| text.map(|text| parse(text).ok_or_else(|| wrong(text))).transpose();
-                values().map(value).collect::<Result<$array>>()?
+                let value = |(row, text): (usize, Option<&str>)| {
+                    text.map(|text| parse(text).ok_or_else(|| wrong(row, text))).transpose()
+                };
+                values().enumerate().map(value).collect::<Result<$array>>()?
             }};
         }
         Ok(match self.kind {
@@ -364,7 +369,7 @@ mod tests {
             (MoreKind::Text, ["=", "", "== ñ'\\\""]),
         ] {
             let sent_texts = texts(&values);
-            let array = column(kind).array(&sent_texts).unwrap();
+            let array = column(kind).array(&sent_texts, |row| row.to_string()).unwrap();
             assert_eq!((array.data_type(), array.null_count()), (&kind.data_type(), 1));
             assert_eq!(sent(&array), Some(sent_texts), "{kind}");
             assert_eq!(kind.to_string().parse::<MoreKind>().unwrap(), kind);
@@ -374,15 +379,16 @@ mod tests {
     #[test]
     fn what_a_type_cannot_hold_is_refused_with_the_value() {
         let decimal = MoreKind::Decimal { precision: 4, scale: 2 };
-        for (kind, value) in [
-            (MoreKind::Integer, "12abc"),
-            (decimal, "NaN"),
-            (decimal, "100.00"),
-            (MoreKind::Date, "7fffffff"),
-            (MoreKind::Timestamp, "8000000000000000"),
+        for (kind, value, shown) in [
+            (MoreKind::Integer, "12abc", "12abc"),
+            (decimal, "NaN", "NaN"),
+            (decimal, "100.00", "100.00"),
+            (MoreKind::Date, "7fffffff", "infinity"),
+            (MoreKind::Timestamp, "8000000000000000", "infinity"),
         ] {
-            let error = column(kind).array(&texts(&[&format!("={value}")])).unwrap_err().to_string();
-            assert!(error.contains("column c holds") && error.contains(value), "{error}");
+            let sent = texts(&["", &format!("={value}")]);
+            let error = column(kind).array(&sent, |row| format!("A-{row}")).unwrap_err().to_string();
+            assert!(error.starts_with("invoice A-1: column c holds") && error.contains(shown), "{error}");
         }
     }
 

@@ -109,7 +109,11 @@ pub fn amount_type(money: MoneyType) -> DataType {
 pub fn invoice_batch(columns: ColumnsOf<impl Keys>, shape: &Shape) -> Result<RecordBatch> {
     let (money, keys) = (shape.money, shape.keys);
     let amounts: Decimal128Array = columns.amount.iter().map(|&amount| Some(i128::from(amount))).collect();
-    let more = shape.more.iter().zip(&columns.more).map(|(column, sent)| column.array(sent));
+    let more = shape
+        .more
+        .iter()
+        .zip(&columns.more)
+        .map(|(column, sent)| column.array(sent, |row| columns.invoice_id.get(row).to_string()));
     let more = more.collect::<Result<Vec<_>>>()?;
     let mut arrays: Vec<ArrayRef> = vec![
         columns.invoice_id.into_array(keys.invoice, None)?,

@@ -79,7 +79,7 @@ fn look(args: &VerifyArgs, store: &Store, window: Window) -> Result<(BTreeMap<Mo
         ));
     };
     let mut session = Session::open(url, &args.source, &SelectArgs::default())?;
-    session.table.keys.require_integers("invoice_consumer verify")?;
+    session.table.require_integers("invoice_consumer verify")?;
     let scale = session.table.money.scale;
     let source = session.fingerprints(window)?;
     let mut client = store.connect()?;

@@ -43,6 +43,8 @@ pub struct PostgresTable {
     /// Which of the ids of invoice, issuer and receiver are `char(n)`, whose cast to text would lose the spaces at
     /// their end.
     are_padded: [bool; 3],
+    /// Whether an id is `numeric`, which change events send as text or bytes.
+    has_numeric_ids: bool,
     /// Columns beside the five, each with SQL of its values on their way.
     pub more: Vec<(MoreColumn, String)>,
     pub money: MoneyType,
@@ -109,12 +111,13 @@ impl PostgresTable {
         let (oid, kind, relation): (u32, String, String) = (found.get(0), found.get(1), found.get(2));
         let names = args.columns.clone();
         let [id, date, issuer, receiver, amount] = names.in_order();
-        let mut are_padded = [false; 3];
+        let (mut are_padded, mut has_numeric_ids) = ([false; 3], false);
         let mut kinds = [KeyKind::Integer; 3];
         for (at, name) in [id, issuer, receiver].into_iter().enumerate() {
             let column = Self::column(client, oid, name, &args.table)?;
             kinds[at] = if at == 0 { key_kind(&column, name)? } else { business_kind(&column, name)? };
             are_padded[at] = column.type_name == "bpchar";
+            has_numeric_ids |= column.type_name == "numeric";
             if column.is_text() {
                 require_utf8(client, name)?;
             }
@@ -147,6 +150,7 @@ impl PostgresTable {
             names: names.clone(),
             keys: KeyKinds { invoice, business },
             are_padded,
+            has_numeric_ids,
         })
     }
 
@@ -244,6 +248,18 @@ impl PostgresTable {
             self.key_sql(&receiver, receiver_padded),
             amount,
         ]
+    }
+
+    /// # Errors
+    /// Configuration for a program that takes whole numbers of Postgres' own types alone.
+    pub fn require_integers(&self, program: &str) -> Result<()> {
+        if self.has_numeric_ids {
+            return Err(Error::config(format!(
+                "ids are numeric, and {program} takes smallint, integer or bigint alone; name a column of these with the \
+                 --…-column options (query_source and the tasks behind it take any)"
+            )));
+        }
+        self.keys.require_integers(program)
     }
 
     fn key_sql(&self, key: &str, is_padded: bool) -> String {

@@ -57,7 +57,7 @@ impl Plan {
     pub fn make(url: PostgresUrl, args: &SourceArgs, customers_table: &str) -> Result<Self> {
         let mut client = url.connect()?;
         let table = PostgresTable::describe(&mut client, args, &SelectArgs::default())?;
-        table.keys.require_integers("invoice_api")?;
+        table.require_integers("invoice_api")?;
         let exists = |client: &mut SyncClient, name: &str| -> Result<bool> {
             let sql = "select to_regclass($1) is not null and has_table_privilege(to_regclass($1), 'select')";
             let row =
